@@ -1,0 +1,7 @@
+//! Key files as the real programs make and read them. Needs `openssl` (3.0 or later) and `ssh-keygen`.
+
+mod hostile;
+mod private;
+mod public;
+mod tools;
+mod write;
