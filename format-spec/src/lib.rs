@@ -1,0 +1,57 @@
+//! The Progressive Secure Package Format: `SPEC.md` in this folder is normative, this crate is its only reader.
+//!
+//! It opens no file, prints nothing and reads no clock: bytes come in, types that say what was proven come out.
+
+#![forbid(unsafe_code)]
+
+mod cache_record;
+mod class;
+mod descriptor;
+mod digest;
+mod draft;
+mod error;
+mod index;
+mod layout;
+mod metadata;
+mod names;
+mod operations;
+mod package;
+mod record;
+mod rendering;
+mod seal;
+mod slot_key;
+mod slot_tail;
+mod span;
+pub mod tar;
+pub mod template;
+pub mod tree;
+mod tree_reader;
+mod unsealed;
+pub mod zstd_frame;
+
+pub use cache_record::{
+    CACHE_SCHEMA, MAX_RECEIPT, Receipt, SlotStamp, Validity, encode_slot_record, parse_slot_record,
+};
+pub use class::Class;
+pub use descriptor::SlotDescriptor;
+pub use digest::{Hasher, Sha256};
+pub use draft::Draft;
+pub use error::Error;
+pub use index::{END_MAGIC, FORMAT_VERSION, INDEX_LEN, IndexBlock, START_MAGIC, TRAILER_LEN, index_checksum};
+pub use layout::{Layout, Part};
+pub use metadata::{
+    EnvRules, LauncherMetadata, Lifecycle, MAX_JSON, MAX_METADATA, MAX_SLOTS, Metadata, Mode, Package, Pspf, Run,
+    SlotIndexMetadata, SlotMetadata,
+};
+pub use names::{FileName, MAX_COMPONENT, MAX_ID, MAX_PATH, PackageWord, Platform, SlotId, TreePath};
+pub use operations::Operations;
+pub use package::{SealedIndex, Slot, UnverifiedPackage, VerifiedPackage};
+pub use pspf_keys as keys;
+pub use record::Record;
+pub(crate) use rendering::Rendering;
+pub use seal::{
+    ENTRIES_OFFSET, FLAG_BASE_SIGNATURE, MAX_SIGNATURES, SEAL_OFFSET, SEAL_VERSION, SealEntry, SealHeader,
+    signed_message,
+};
+pub use span::{ALIGNMENT, Span, align};
+pub use unsealed::{UnsealedIndex, UnsealedPackage, UnsealedSlot};

@@ -1,0 +1,392 @@
+//! The signed metadata (SPEC §6): one gzip member of canonical JSON.
+//!
+//! What the package means stands under the key `pspf`; the other keys are a rendering of it for PSPF/2025
+//! readers. The JSON is canonical: a reader encodes again what it understood and compares every byte, so there
+//! is no key it skipped, no duplicate it dropped and no rendering that says something else.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, FileName, Operations, PackageWord, Platform, Rendering, Sha256, SlotId, template, tree};
+
+/// Longest JSON, in bytes: the reference readers stop there.
+pub const MAX_JSON: u64 = 1 << 20;
+/// Longest stored metadata, in bytes.
+pub const MAX_METADATA: u64 = MAX_JSON + (1 << 16);
+/// Most slots of a package.
+pub const MAX_SLOTS: usize = 256;
+
+/// The whole metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Name, version and description.
+    pub package: Package,
+    /// Size and digest of the launcher, as the PSPF/2025 rendering says them.
+    pub launcher: LauncherMetadata,
+    /// What the package means.
+    pub pspf: Pspf,
+}
+
+/// Who the package is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// Name, also that of the file by default.
+    pub name: PackageWord,
+    /// Version, free in form.
+    pub version: PackageWord,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// The launcher as the metadata names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LauncherMetadata {
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256 of its bytes; the seal holds it too.
+    pub sha256: Sha256,
+}
+
+/// The key `pspf`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pspf {
+    /// Version of the seal: 1. With this and no seal, the seal was removed.
+    pub seal: u32,
+    /// Version of the program that packed.
+    pub tool_version: PackageWord,
+    /// What the launcher runs on.
+    pub platform: Platform,
+    /// What to start.
+    pub run: Run,
+    /// The slots, in the order of the slot table.
+    pub slots: Vec<SlotMetadata>,
+}
+
+/// What to start, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// The command, one template an argument; the first is the program.
+    pub command: Vec<String>,
+    /// What the application sees as `argv[0]` instead of the resolved program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argv0: Option<String>,
+    /// The directory to start in, a template; the caller's where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Rules for the environment.
+    #[serde(default, skip_serializing_if = "EnvRules::is_empty")]
+    pub env: EnvRules,
+}
+
+/// Rules for the application's environment, applied in this order: unset, map, set (SPEC §6.5).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvRules {
+    /// Patterns (`*`, `?`) of variables to remove.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unset: Vec<String>,
+    /// Patterns of variables that `unset` and `map` leave alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pass: Vec<String>,
+    /// Variables to rename, old name to new name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub map: BTreeMap<String, String>,
+    /// Variables to set; values are templates.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
+}
+
+impl EnvRules {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotMetadata {
+    /// Its name in `{slot:ID}` and in every command.
+    pub id: SlotId,
+    /// The file's name for a single file; the directory's name for an extraction by hand.
+    pub target: FileName,
+    /// How its content is stored.
+    pub operations: Operations,
+    /// When it is extracted.
+    pub lifecycle: Lifecycle,
+    /// The platform it is for; with lifecycle `platform` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// Executable or not, for a single file; a directory is `0755`.
+    pub mode: Mode,
+    /// Length of the stored bytes.
+    pub stored_size: u64,
+    /// SHA-256 of the stored bytes.
+    pub sha256: Sha256,
+    /// Length of the decoded stream.
+    pub expanded_size: u64,
+    /// Its slot index; absent where the operations are `raw`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<SlotIndexMetadata>,
+}
+
+/// Where a slot's index is and how much it may make a reader allocate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotIndexMetadata {
+    /// Length of its compressed form, at the end of the stored bytes.
+    pub stored_size: u64,
+    /// SHA-256 of its compressed form.
+    pub sha256: Sha256,
+    /// Length of the index itself.
+    pub expanded_size: u64,
+    /// How many entries it lists.
+    pub entries: u32,
+    /// How many frames it lists.
+    pub frames: u32,
+}
+
+/// When a slot is extracted (SPEC §6.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lifecycle {
+    /// Before the first start.
+    Runtime,
+    /// Before the first start, ahead of every `runtime` slot.
+    Eager,
+    /// When the application or a person asks for it.
+    Lazy,
+    /// Never at a start: for people who look into the package.
+    Dev,
+    /// As `runtime`, on its own platform only.
+    Platform,
+}
+
+impl Lifecycle {
+    /// Code in the slot table.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Runtime => 2,
+            Self::Lazy => 6,
+            Self::Eager => 7,
+            Self::Dev => 8,
+            Self::Platform => 10,
+        }
+    }
+
+    /// The word in the metadata.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Runtime => "runtime",
+            Self::Eager => "eager",
+            Self::Lazy => "lazy",
+            Self::Dev => "dev",
+            Self::Platform => "platform",
+        }
+    }
+}
+
+/// The two modes that content can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Data.
+    #[serde(rename = "0644")]
+    Data,
+    /// A program, or a directory.
+    #[serde(rename = "0755")]
+    Executable,
+}
+
+impl Mode {
+    /// Permission bits.
+    pub fn bits(self) -> u16 {
+        match self {
+            Self::Data => 0o644,
+            Self::Executable => 0o755,
+        }
+    }
+}
+
+impl Metadata {
+    /// The canonical JSON (SPEC §6.1).
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(&Rendering::of(self)).unwrap_or_default()
+    }
+
+    /// The stored form: the canonical JSON as one gzip member.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] where the JSON is longer than [`MAX_JSON`]; otherwise as [`Metadata::parse`].
+    pub fn to_stored(&self) -> Result<Vec<u8>, Error> {
+        let json = self.to_json();
+        // What cannot be read again is never written.
+        Self::from_json(&json)?;
+        let mut gzip = flate2::GzBuilder::new().operating_system(255).write(Vec::new(), flate2::Compression::best());
+        gzip.write_all(&json).and_then(|()| gzip.finish()).map_err(|_| Error::Gzip)
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// Everything that is not the canonical encoding of sound metadata is refused.
+    pub fn parse(stored: &[u8]) -> Result<Self, Error> {
+        Self::from_json(&gunzip(stored)?)
+    }
+
+    fn from_json(json: &[u8]) -> Result<Self, Error> {
+        if json.len() as u64 > MAX_JSON {
+            return Err(Error::Limit { what: "bytes of metadata JSON", most: MAX_JSON, found: json.len() as u64 });
+        }
+        let rendering: Rendering =
+            serde_json::from_slice(json).map_err(|error| Error::Json { reason: error.to_string() })?;
+        let metadata = rendering.into_metadata()?;
+        metadata.pspf.hold_to_rules()?;
+        if metadata.to_json() != json {
+            return Err(Error::NotCanonical);
+        }
+        Ok(metadata)
+    }
+}
+
+/// The JSON inside a stored gzip member, which must be all there is.
+pub(crate) fn gunzip(stored: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut rest = stored;
+    let mut json = Vec::new();
+    let mut member = flate2::bufread::GzDecoder::new(&mut rest).take(MAX_JSON + 1);
+    member.read_to_end(&mut json).map_err(|_| Error::Gzip)?;
+    drop(member);
+    if json.len() as u64 > MAX_JSON {
+        return Err(Error::Limit { what: "bytes of metadata JSON", most: MAX_JSON, found: json.len() as u64 });
+    }
+    if rest.is_empty() { Ok(json) } else { Err(Error::Gzip) }
+}
+
+impl Pspf {
+    /// The slot with this id.
+    pub fn slot(&self, id: &SlotId) -> Option<&SlotMetadata> {
+        self.slots.iter().find(|slot| slot.id == *id)
+    }
+
+    /// What the types alone cannot say (SPEC §6.2).
+    fn hold_to_rules(&self) -> Result<(), Error> {
+        if self.seal != crate::SEAL_VERSION {
+            return Err(Error::SealVersion { found: self.seal });
+        }
+        if self.slots.is_empty() || self.slots.len() > MAX_SLOTS {
+            let found = self.slots.len() as u64;
+            return Err(Error::Limit { what: "slots (at least one)", most: MAX_SLOTS as u64, found });
+        }
+        for (position, slot) in self.slots.iter().enumerate() {
+            if self.slots.iter().take(position).any(|other| other.id == slot.id) {
+                return Err(Error::Slot { slot: slot.id.clone(), reason: "its id is used twice" });
+            }
+            slot.hold_to_rules()?;
+        }
+        self.run.hold_to_rules(self)
+    }
+}
+
+impl Run {
+    fn hold_to_rules(&self, pspf: &Pspf) -> Result<(), Error> {
+        let starts = |template: &str, starts: &[&str]| starts.iter().any(|start| template.starts_with(start));
+        let program = self.command.first().map_or("", String::as_str);
+        if !starts(program, &["/", "{slot:", "{package_dir}/"]) {
+            return Err(Error::Template {
+                template: program.to_owned(),
+                reason: "the program must start with `{slot:ID}`, `{package_dir}/` or `/`: nothing is looked up in PATH",
+            });
+        }
+        if let Some(cwd) = self.cwd.as_ref().filter(|cwd| !starts(cwd, &["/", "{slot:", "{package_dir}", "{cache}"])) {
+            return Err(Error::Template {
+                template: cwd.clone(),
+                reason: "the directory must start with `{slot:ID}`, `{package_dir}`, `{cache}` or `/`",
+            });
+        }
+        let values = self.env.set.values();
+        for text in self.command.iter().chain(&self.argv0).chain(&self.cwd).chain(values) {
+            if text.contains('\0') {
+                return Err(Error::Template { template: text.clone(), reason: "it holds a NUL" });
+            }
+        }
+        for template in self.command.iter().chain(&self.cwd).chain(self.env.set.values()) {
+            for id in template::slots_named(template)? {
+                let reason = match pspf.slot(&id).map(|slot| slot.lifecycle) {
+                    None => "it names a slot that is not in the package",
+                    Some(Lifecycle::Lazy) => "it names a lazy slot, which is not there at the start",
+                    Some(Lifecycle::Dev) => "it names a dev slot, which is not there at the start",
+                    Some(_) => continue,
+                };
+                return Err(Error::Template { template: template.clone(), reason });
+            }
+        }
+        let env = &self.env;
+        let names =
+            env.unset.iter().chain(&env.pass).chain(env.map.keys()).chain(env.map.values()).chain(env.set.keys());
+        match names.into_iter().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+            Some(name) => Err(Error::Name { name: name.clone(), reason: "it cannot be the name of a variable" }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl SlotMetadata {
+    /// The JSON of this slot alone, for the cache's own use.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads what [`Self::to_json`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Json`], or what the metadata of a package would be refused for.
+    pub fn from_json(json: &[u8]) -> Result<Self, Error> {
+        let slot: Self = serde_json::from_slice(json).map_err(|error| Error::Json { reason: error.to_string() })?;
+        slot.hold_to_rules()?;
+        Ok(slot)
+    }
+
+    fn hold_to_rules(&self) -> Result<(), Error> {
+        let refuse = |reason| Err(Error::Slot { slot: self.id.clone(), reason });
+        if self.platform.is_some() != (self.lifecycle == Lifecycle::Platform) {
+            return refuse("`platform` belongs to lifecycle `platform` and to no other");
+        }
+        if self.operations.is_tree() && self.mode != Mode::Executable {
+            return refuse("the mode of a directory is `0755`");
+        }
+        match &self.index {
+            None if self.operations.has_index() => refuse("its slot index is missing"),
+            Some(_) if !self.operations.has_index() => refuse("a raw slot has no slot index"),
+            None if self.stored_size != self.expanded_size => refuse("a raw slot's two sizes differ"),
+            None => Ok(()),
+            Some(index) => index.hold_to_rules(self),
+        }
+    }
+}
+
+impl SlotIndexMetadata {
+    fn hold_to_rules(&self, slot: &SlotMetadata) -> Result<(), Error> {
+        let refuse = |reason| Err(Error::Slot { slot: slot.id.clone(), reason });
+        if self.expanded_size > tree::MAX_INDEX {
+            return refuse("its slot index is longer than 128 MiB");
+        }
+        if self.stored_size > tree::MAX_STORED_INDEX {
+            return refuse("its stored slot index is longer than 128 MiB and 64 KiB");
+        }
+        if self.entries > tree::MAX_ENTRIES || self.frames > tree::MAX_FRAMES {
+            return refuse("it has more than 1048576 entries or frames");
+        }
+        if self.stored_size.saturating_add(tree::SKIPPABLE_HEADER) > slot.stored_size {
+            return refuse("its slot index is longer than the slot");
+        }
+        if !slot.operations.is_tree() && self.entries != 1 {
+            return refuse("the slot index of a single file has one entry");
+        }
+        Ok(())
+    }
+}

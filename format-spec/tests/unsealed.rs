@@ -1,0 +1,91 @@
+//! Packages without a seal (SPEC §8.4): read when asked to, held to what their signature does cover.
+
+mod common;
+
+use common::raw::{self, Parts, SEAL, gunzip, put};
+use common::{key, part, sample};
+use pspf_format::{Class, Error, TRAILER_LEN, UnsealedIndex, UnsealedPackage};
+
+/// The JSON that another tool could have written, around the slots of the sample.
+fn json() -> String {
+    let text: serde_json::Value = serde_json::from_slice(&gunzip(&Parts::of(&sample()).metadata)).unwrap();
+    let slots = &text["slots"];
+    format!(r#"{{"package": {{"name":"other","version":"2"}}, "slots": {slots}, "unknown": {{"a": [1, 2]}}}}"#)
+}
+
+/// A package without a seal around this JSON, with `edit` made to its index before the checksum.
+fn package(json: &str, edit: impl FnOnce(&mut [u8; 8192])) -> Vec<u8> {
+    let bytes = Parts::of(&sample()).with_json(json, &key(5));
+    let mut index = raw::index(&bytes);
+    index[SEAL..].fill(0);
+    put(&mut index, 128, &key(5).sign(json.as_bytes()).to_bytes());
+    edit(&mut index);
+    raw::with_index(&bytes, index)
+}
+
+fn open(bytes: &[u8]) -> Result<UnsealedPackage, Error> {
+    let len = bytes.len() as u64;
+    let trailer = &bytes[bytes.len() - TRAILER_LEN..];
+    assert_eq!(common::parse(bytes).expect_err("no seal"), Error::NoSeal);
+    let index = UnsealedIndex::parse(trailer, len)?;
+    index.open(part(bytes, index.metadata_span()), part(bytes, index.slot_table_span()), len)
+}
+
+#[track_caller]
+fn refused(bytes: &[u8], class: Class, text: &str) {
+    let error = open(bytes).expect_err(text);
+    assert_eq!(error.class(), class, "{error}");
+    assert!(error.to_string().contains(text), "`{error}` does not say `{text}`");
+}
+
+#[test]
+fn a_sound_one_is_read() {
+    // Fields of the index that a sealed package leaves constant may hold anything here.
+    let bytes = package(&json(), |index| {
+        put(index, 648, &[7; 8]);
+        put(index, 48, &[0; 8]);
+    });
+    let package = open(&bytes).unwrap();
+    assert_eq!((package.name.as_str(), package.version.as_str()), ("other", "2"));
+    assert_eq!(package.signer, key(5).public_key());
+    assert_eq!(package.slots.iter().map(|slot| slot.id.as_str()).collect::<Vec<_>>(), ["bin", "app"]);
+    for slot in &package.slots {
+        assert_eq!(raw::sha256(part(&bytes, slot.span)), slot.sha256.0);
+    }
+}
+
+#[test]
+fn what_its_signature_covers_is_held_to_it() {
+    let sound = json();
+    refused(&package(&sound, |index| index[128] ^= 1), Class::Integrity, "signature 0");
+    refused(&package(&sound, |index| index[128..192].fill(0)), Class::Integrity, "signature 0");
+    refused(&package(&sound, |index| index[96] ^= 1), Class::Integrity, "metadata: SHA-256");
+    refused(&package(&sound, |index| put(index, 64, &[0; 32])), Class::Integrity, "weak");
+    refused(&package(&sound, |index| put(index, 64, key(6).public_key().as_bytes())), Class::Integrity, "signature 0");
+    refused(&package(&sound.replace("\"unknown\"", "\"pspf\""), |_| {}), Class::Integrity, "the seal was removed");
+    for (from, to) in [("\"sha256:", "\"sha256:sha256:"), ("\"sha256:", "\""), ("\"checksum\"", "\"checksums\"")] {
+        refused(&package(&sound.replacen(from, to, 1), |_| {}), Class::Format, "metadata: ");
+    }
+    let one = sound.replacen("\"slots\": [{", "\"slots\": [{\"slot\":9,\"id\":\"x\",\"checksum\":\"\"},{", 1);
+    refused(&package(&one, |_| {}), Class::Format, "slot table");
+}
+
+#[test]
+fn positions_outside_the_file_are_refused() {
+    let len = package(&json(), |_| {}).len() as u64;
+    for (at, value) in [(24, len), (24, u64::MAX), (32, 1 << 21), (40, len - 127), (40, u64::MAX), (8, len + 1)] {
+        let bytes = package(&json(), |index| put(index, at, &u64::to_le_bytes(value)));
+        let trailer = &bytes[bytes.len() - TRAILER_LEN..];
+        assert!(UnsealedIndex::parse(trailer, len).is_err(), "{at} {value}");
+    }
+    let many = package(&json(), |index| put(index, 56, &u32::MAX.to_le_bytes()));
+    assert!(UnsealedIndex::parse(&many[many.len() - TRAILER_LEN..], len).is_err());
+    // A row of the table, which nothing signs.
+    let table = |bytes: &[u8]| u64::from_le_bytes(raw::index(bytes)[40..48].try_into().unwrap()) as usize;
+    for (at, value) in [(16, len), (16, u64::MAX), (24, len), (24, u64::MAX)] {
+        let mut bytes = package(&json(), |_| {});
+        let row = table(&bytes);
+        put(&mut bytes, row + at, &u64::to_le_bytes(value));
+        refused(&bytes, Class::Format, "slot table");
+    }
+}
