@@ -1,0 +1,168 @@
+//! The cache on disk (SPEC §10): slots shared by content, and a receipt for each package that started from it.
+
+mod audit;
+mod candidates;
+mod listing;
+mod lock;
+mod receipts;
+mod removal;
+mod safety;
+mod slots;
+mod staging;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use pspf_format::{CACHE_SCHEMA, Lifecycle, Platform, Sha256, Slot, VerifiedPackage};
+use rustix::fs::{Mode, StatVfsMountFlags};
+
+pub use candidates::{Candidate, candidates};
+pub use listing::{Listing, PackageListing, SlotListing};
+pub(crate) use removal::remove_directory;
+pub use removal::{Removal, Removed, Scope};
+pub use slots::Verdict;
+pub(crate) use staging::fresh_name;
+
+use crate::extract::Umask;
+use crate::{Environment, Error, Progress};
+
+/// Who may read a cache that is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Its owner: what a start makes.
+    Private,
+    /// Everybody: what is filled ahead for others, as root does for a container image.
+    Shared,
+}
+
+/// An open cache.
+#[derive(Debug)]
+pub struct Cache {
+    root: OwnedFd,
+    path: PathBuf,
+}
+
+impl Cache {
+    /// Opens the cache of a candidate where it is there already; `None` where it is not, or is not safe.
+    ///
+    /// This is the warm path: the directory is checked by its descriptor and reached without symbolic links; its
+    /// ancestors were checked when it was opened for writing.
+    pub fn existing(candidate: &Candidate) -> Option<Self> {
+        let path = Self::path_below(candidate);
+        if !path.is_absolute() {
+            return None;
+        }
+        let root = safety::open(&path).ok()?;
+        safety::own_directory(&root).ok()?;
+        Some(Self { root, path })
+    }
+
+    /// Opens the cache of a candidate for writing, and creates what is missing.
+    ///
+    /// # Errors
+    /// The reason in words: the ancestors are not safe, programs are not allowed there, or it cannot be written.
+    pub fn writable(candidate: &Candidate, access: Access) -> Result<Self, String> {
+        let _umask = Umask::none();
+        let path = Self::path_below(candidate);
+        if !path.is_absolute() {
+            return Err("it is not an absolute path".to_owned());
+        }
+        let mode = match access {
+            Access::Private => Mode::RWXU,
+            Access::Shared => Mode::from_raw_mode(0o755),
+        };
+        let root = safety::open_or_create(&path, mode)?;
+        safety::own_directory(&root)?;
+        let cache = Self { root, path };
+        if !cache.allows_programs() {
+            // Made just now, it is empty and goes again; one that is in use stays.
+            let _ = rustix::fs::rmdir(&cache.path);
+            return Err("its file system does not allow programs (noexec)".to_owned());
+        }
+        for name in ["slots", "receipts", "locks"] {
+            match rustix::fs::mkdirat(&cache.root, name, mode) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                // A full or read-only cache may still hold what is needed.
+                Err(errno) if rustix::fs::statat(&cache.root, name, rustix::fs::AtFlags::empty()).is_err() => {
+                    return Err(errno.to_string());
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(cache)
+    }
+
+    /// Whether programs may be executed on its file system. One that does not tell is taken at its word later.
+    pub(crate) fn allows_programs(&self) -> bool {
+        !rustix::fs::fstatvfs(&self.root).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOEXEC))
+    }
+
+    fn path_below(candidate: &Candidate) -> PathBuf {
+        candidate.path.join(format!("v{CACHE_SCHEMA}"))
+    }
+
+    /// The cache that commands work on: the first candidate that holds a slot, else the first that exists.
+    pub fn for_commands(environment: &Environment) -> Option<Self> {
+        let existing = || candidates(environment).filter_map(|candidate| Self::existing(&candidate));
+        existing().find(|cache| cache.slot_keys().is_ok_and(|keys| !keys.is_empty())).or_else(|| existing().next())
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Where an extracted slot is: its directory, or the path of its file.
+    pub fn slot_path(&self, slot: Slot<'_>) -> PathBuf {
+        let directory = self.path.join(slot_name(&slot.key()));
+        if slot.metadata.operations.is_tree() { directory } else { directory.join(slot.metadata.target.as_str()) }
+    }
+
+    fn failed(&self, action: &'static str, name: &str) -> impl FnOnce(rustix::io::Errno) -> Error {
+        let path = self.path.join(name);
+        move |errno| Error::io(action, &path, errno)
+    }
+}
+
+/// The name of a slot below the cache's root.
+pub(crate) fn slot_name(key: &Sha256) -> String {
+    format!("slots/{key}")
+}
+
+/// The slots that must be there at a start: eager ones first (SPEC §6.6).
+pub fn needed(package: &VerifiedPackage) -> Vec<Slot<'_>> {
+    let here = current_platform();
+    let eager = package.slots().filter(|slot| slot.metadata.lifecycle == Lifecycle::Eager);
+    let others = package.slots().filter(|slot| match slot.metadata.lifecycle {
+        Lifecycle::Runtime => true,
+        Lifecycle::Platform => here.is_some() && slot.metadata.platform == here,
+        Lifecycle::Eager | Lifecycle::Lazy | Lifecycle::Dev => false,
+    });
+    eager.chain(others).collect()
+}
+
+/// What this program was built for, in the metadata's words.
+pub fn current_platform() -> Option<Platform> {
+    let system = match std::env::consts::OS {
+        "macos" => "darwin",
+        other => other,
+    };
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        other => other,
+    };
+    Platform::try_from(format!("{system}_{architecture}")).ok()
+}
+
+/// A progress line for the slots of a package.
+pub(crate) fn progress(package: &VerifiedPackage, slots: &[Slot<'_>]) -> Progress {
+    let total = slots.iter().map(|slot| slot.metadata.expanded_size).sum();
+    Progress::to_terminal(package.metadata().package.name.as_str(), total)
+}

@@ -1,0 +1,297 @@
+//! Getting a slot into the cache, whatever state the cache is in (SPEC §10.4).
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, SystemTime};
+
+use pspf_format::{Sha256, Slot, SlotStamp, Validity, encode_slot_record, parse_slot_record};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::lock::Lock;
+use super::staging::{Staging, fresh_name, write_record};
+use super::{Cache, slot_name};
+use crate::extract::Umask;
+use crate::sys::process::euid;
+use crate::sys::signals::Ignored;
+use crate::{Error, Modes, PackageFile, Progress, compare, extract_slot, slot_index};
+
+/// A use is noted when the last note is older than this.
+const NOTE_INTERVAL: Duration = Duration::from_secs(3600);
+/// A slot record is this long, or it is none.
+const MAX_RECORD: usize = 256;
+
+/// What a full comparison of a slot found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is what the package says.
+    Sound,
+    /// It is not there.
+    Missing,
+    /// It differs; the first difference in words.
+    Damaged(String),
+}
+
+impl Cache {
+    /// Makes sure that `slot` is extracted and sound, and says how it stands on disk.
+    ///
+    /// # Errors
+    /// [`Error::Package`] where the slot is not what was signed, [`Error::Io`] where the cache cannot hold it.
+    pub(crate) fn ensure(
+        &self,
+        package: &PackageFile,
+        slot: Slot<'_>,
+        progress: &Progress,
+    ) -> Result<(SlotStamp, Validity), Error> {
+        let key = slot.key();
+        if let Some(known) = self.recorded(&key) {
+            return Ok(known);
+        }
+        let _lock = Lock::of_slot(self, &key);
+        if let Some(known) = self.recorded(&key) {
+            return Ok(known);
+        }
+        match self.compare(package, slot)? {
+            // It has survived something, a crash perhaps: sync once, then never ask again.
+            Verdict::Sound => {
+                let portable = self.read_record(&key).is_some_and(|(_, validity, ..)| validity.portable == 1);
+                let durability = if portable { Durability::Portable } else { Durability::Synced };
+                return self.record(&key, durability);
+            }
+            Verdict::Damaged(_) => self.set_aside(&key)?,
+            Verdict::Missing => {}
+        }
+        self.extract(package, slot, &key, progress)
+    }
+
+    /// Makes sure of one slot that somebody asked for.
+    ///
+    /// # Errors
+    /// As for a start.
+    pub(crate) fn obtain(&self, package: &PackageFile, slot: Slot<'_>, progress: &Progress) -> Result<(), Error> {
+        let _umask = Umask::none();
+        let _limit = Ignored::file_size();
+        self.ensure(package, slot, progress).map(drop)
+    }
+
+    /// Makes sure of a slot for a cache that is filled ahead: synced, compared in full, valid in every copy.
+    ///
+    /// # Errors
+    /// As for a start; [`Error::Io`] also where the slot cannot be synced.
+    pub fn warm(
+        &self,
+        package: &PackageFile,
+        slot: Slot<'_>,
+        progress: &Progress,
+    ) -> Result<(SlotStamp, Validity), Error> {
+        self.ensure(package, slot, progress)?;
+        rustix::fs::syncfs(self.root()).map_err(self.failed("syncing", ""))?;
+        match self.compare(package, slot)? {
+            Verdict::Sound => self.record(&slot.key(), Durability::Portable),
+            Verdict::Missing | Verdict::Damaged(_) => {
+                Err(Error::Internal { what: "a slot changed while it was extracted" })
+            }
+        }
+    }
+
+    /// Forgets what is known of these slots, so that the next look at them is a full comparison.
+    pub(crate) fn doubt(&self, slots: &[Slot<'_>]) {
+        slots.iter().for_each(|slot| self.forget(&slot.key()));
+    }
+
+    /// What the slot's record says, where it holds now.
+    fn recorded(&self, key: &Sha256) -> Option<(SlotStamp, Validity)> {
+        let (stamp, validity, file, stat) = self.read_record(key)?;
+        let sound = note_use(&file, &stat) && self.holds(&stamp, &validity, &mut None);
+        sound.then_some((stamp, validity))
+    }
+
+    /// What the slot's record says, whether or not it holds.
+    fn read_record(&self, key: &Sha256) -> Option<(SlotStamp, Validity, OwnedFd, Stat)> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let name = format!("{}.ok", slot_name(key));
+        let file = rustix::fs::openat(self.root(), name, flags, Mode::empty()).ok()?;
+        let (bytes, stat) = read_small(&file, MAX_RECORD)?;
+        let (stamp, validity) = parse_slot_record(&bytes)?;
+        (stamp.key == key.0).then_some((stamp, validity, file, stat))
+    }
+
+    /// Whether a claim about a slot holds: nothing happened since that the claim does not cover. `boot_id` is read
+    /// at most once.
+    pub(crate) fn holds(&self, stamp: &SlotStamp, validity: &Validity, boot_id: &mut Option<[u8; 16]>) -> bool {
+        if validity.durable == 0 {
+            let current = boot_id.get_or_insert_with(|| current_boot_id().unwrap_or_default());
+            if *current == [0; 16] || validity.boot_id != *current {
+                return false;
+            }
+        }
+        match self.stamp(&Sha256(stamp.key)) {
+            Some(found) if found == *stamp => true,
+            // A copy of a cache that was filled ahead. Where it can be written, one full comparison comes first and is
+            // recorded; where it cannot, nobody who runs as we do can have changed it either.
+            Some(_) => validity.portable == 1 && validity.durable == 1 && !self.can_be_written(),
+            None => false,
+        }
+    }
+
+    fn can_be_written(&self) -> bool {
+        rustix::fs::accessat(self.root(), "slots", Access::WRITE_OK, AtFlags::empty()).is_ok()
+    }
+
+    /// How a slot's directory stands on disk now.
+    fn stamp(&self, key: &Sha256) -> Option<SlotStamp> {
+        let stat = rustix::fs::statat(self.root(), slot_name(key), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        is_directory.then_some(SlotStamp {
+            key: key.0,
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            ctime: stat.st_ctime,
+            ctime_nsec: stat.st_ctime_nsec.try_into().unwrap_or_default(),
+        })
+    }
+
+    /// Compares a slot on disk with the package, in full.
+    ///
+    /// # Errors
+    /// [`Error::Package`] where the package's own index is wrong; [`Error::Io`] where the system does not let us look.
+    pub fn compare(&self, package: &PackageFile, slot: Slot<'_>) -> Result<Verdict, Error> {
+        let Ok(directory) = crate::extract::open_directory(self.root(), slot_name(&slot.key())) else {
+            return Ok(if self.stamp(&slot.key()).is_none() && !self.occupied(&slot.key()) {
+                Verdict::Missing
+            } else {
+                Verdict::Damaged("it cannot be opened as a directory".to_owned())
+            });
+        };
+        let index = slot_index(package, slot)?;
+        let path = self.path().join(slot_name(&slot.key()));
+        let difference = compare::difference(directory.as_fd(), &index);
+        let difference = difference.map_err(|source| Error::io("comparing", &path, source))?;
+        Ok(difference.map_or(Verdict::Sound, Verdict::Damaged))
+    }
+
+    fn occupied(&self, key: &Sha256) -> bool {
+        rustix::fs::statat(self.root(), slot_name(key), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Moves a damaged slot out of the way and removes it.
+    fn set_aside(&self, key: &Sha256) -> Result<(), Error> {
+        let name = slot_name(key);
+        let aside = format!("slots/{}", fresh_name());
+        self.forget(key);
+        match rustix::fs::renameat(self.root(), &name, self.root(), &aside) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(self.failed("replacing", &name)(errno)),
+        }
+        let _ = super::staging::remove_tree(self.root(), aside.as_str());
+        Ok(())
+    }
+
+    fn extract(
+        &self,
+        package: &PackageFile,
+        slot: Slot<'_>,
+        key: &Sha256,
+        progress: &Progress,
+    ) -> Result<(SlotStamp, Validity), Error> {
+        let index = slot_index(package, slot)?;
+        let name = slot_name(key);
+        let staging = Staging::new(self).map_err(self.failed("creating a directory in", "slots"))?;
+        let path = self.path().join(staging.name());
+        extract_slot(package, slot, &index, staging.directory(), &path, Modes::ReadOnly, progress)
+            .map_err(|error| self.explain(error, slot))?;
+        match staging.publish(&name) {
+            Ok(()) => {
+                self.keep_index(package, slot, key);
+                self.record(key, Durability::ThisBoot)
+            }
+            // Somebody without a lock was faster. Theirs is as good as ours once it has been compared.
+            Err(Errno::EXIST | Errno::NOTEMPTY) => match self.compare(package, slot)? {
+                Verdict::Sound => self.record(key, Durability::ThisBoot),
+                Verdict::Missing | Verdict::Damaged(_) => Err(self.failed("publishing", &name)(Errno::NOTEMPTY)),
+            },
+            Err(errno) => Err(self.failed("publishing", &name)(errno)),
+        }
+    }
+
+    /// Says how much room is needed where there was too little.
+    fn explain(&self, error: Error, slot: Slot<'_>) -> Error {
+        let Error::Io { action, path, source } = error else { return error };
+        if !matches!(source.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) {
+            return Error::Io { action, path, source };
+        }
+        let free = rustix::fs::fstatvfs(self.root()).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+        let needed = slot.metadata.expanded_size;
+        let text = format!("{source}: slot `{}` needs {needed} bytes, {free} are free", slot.metadata.id);
+        Error::Io { action, path: self.path().to_owned(), source: std::io::Error::new(source.kind(), text) }
+    }
+
+    /// Writes the record of a slot that is known to be sound. Where it cannot be written the slot is sound all the
+    /// same, and will be compared again next time.
+    fn record(&self, key: &Sha256, durability: Durability) -> Result<(SlotStamp, Validity), Error> {
+        let name = slot_name(key);
+        let stamp = self.stamp(key).ok_or_else(|| self.failed("reading", &name)(Errno::NOENT))?;
+        let mut validity = Validity { boot_id: current_boot_id().unwrap_or_default(), ..Validity::default() };
+        if durability != Durability::ThisBoot && rustix::fs::syncfs(self.root()).is_ok() {
+            validity = Validity { durable: 1, ..Validity::default() };
+            validity.portable = u32::from(durability == Durability::Portable);
+        }
+        let _ = write_record(self, "slots", &format!("{key}.ok"), &encode_slot_record(stamp, validity));
+        Ok((stamp, validity))
+    }
+}
+
+/// How long a record is to hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    ThisBoot,
+    Synced,
+    Portable,
+}
+
+/// The whole of a small file that belongs to us or root, and how it stood; `None` where it is anything else.
+pub(super) fn read_small(file: &OwnedFd, most: usize) -> Option<(Vec<u8>, Stat)> {
+    let stat = rustix::fs::fstat(file).ok()?;
+    let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    let euid = euid();
+    let len = usize::try_from(stat.st_size).ok().filter(|len| *len <= most)?;
+    if !regular || (stat.st_uid != euid && stat.st_uid != 0) {
+        return None;
+    }
+    let mut bytes = vec![0; len];
+    let read = rustix::io::pread(file, &mut bytes, 0).ok()?;
+    (read == len).then_some((bytes, stat))
+}
+
+/// Notes the use of a record in its access time, where the last note is old; false where it has been removed
+/// meanwhile. Removal unlinks first and looks at the access time of its open descriptor afterwards, so either it
+/// sees this note or we see that the file is gone.
+pub(super) fn note_use(file: &OwnedFd, before: &Stat) -> bool {
+    if !older_than(before.st_atime, NOTE_INTERVAL) {
+        return before.st_nlink > 0;
+    }
+    let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    let unchanged = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+    let _ = rustix::fs::futimens(file, &Timestamps { last_access: now, last_modification: unchanged });
+    rustix::fs::fstat(file).is_ok_and(|after| after.st_nlink > 0)
+}
+
+/// Whether a time in seconds since 1970 is further back than `age`. Only for notes of use: nothing that decides what
+/// may be executed looks at a clock.
+pub(super) fn older_than(seconds: i64, age: Duration) -> bool {
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    SystemTime::now().duration_since(then).is_ok_and(|since| since > age)
+}
+
+/// The kernel's id of this boot; `None` where it cannot be read.
+pub(crate) fn current_boot_id() -> Option<[u8; 16]> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open("/proc/sys/kernel/random/boot_id", flags, Mode::empty()).ok()?;
+    let mut text = [0; 64];
+    let len = rustix::io::read(file.as_fd(), &mut text).ok()?;
+    let mut digits = text.get(..len)?.iter().filter_map(|&byte| char::from(byte).to_digit(16));
+    let mut id = [0; 16];
+    for byte in &mut id {
+        *byte = u8::try_from(digits.next()? * 16 + digits.next()?).ok()?;
+    }
+    Some(id)
+}

@@ -1,0 +1,151 @@
+//! The environment as bytes: as the caller gave it, and as the application gets it (SPEC §6.5).
+
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use pspf_format::EnvRules;
+
+/// A list of `NAME=value` entries, in the caller's order.
+#[derive(Clone, Debug, Default)]
+pub struct Environment(Vec<CString>);
+
+impl Environment {
+    /// The process's own.
+    pub fn of_process() -> Self {
+        Self(crate::sys::process::environment())
+    }
+
+    /// The entries, for execve.
+    pub fn entries(&self) -> &[CString] {
+        &self.0
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.iter().find_map(|entry| value(entry, name.as_bytes())).map(OsStr::from_bytes)
+    }
+
+    /// The value of a variable, where it is an absolute path.
+    pub fn absolute_path(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).map(PathBuf::from).filter(|path| path.is_absolute())
+    }
+
+    /// Removes a variable.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|entry| value(entry, name.as_bytes()).is_none());
+    }
+
+    /// Sets a variable, which cannot be done to a value with a NUL.
+    pub fn set(&mut self, name: &str, value: OsString) {
+        self.remove(name);
+        let entry = [name.as_bytes(), b"=", &value.into_vec()].concat();
+        self.0.extend(CString::new(entry));
+    }
+
+    /// Applies the rules of a package: unset, then map, then set. `expand` replaces the placeholders of a value.
+    pub(crate) fn apply<E>(
+        &mut self,
+        rules: &EnvRules,
+        mut expand: impl FnMut(&str) -> Result<OsString, E>,
+    ) -> Result<(), E> {
+        let passed = |name: &[u8]| rules.pass.iter().any(|pattern| matches(pattern.as_bytes(), name));
+        // The caller's values, before `unset` takes them.
+        let mapped: Vec<(&str, OsString)> = rules
+            .map
+            .iter()
+            .filter(|(old, _)| !passed(old.as_bytes()))
+            .filter_map(|(old, new)| Some((new.as_str(), self.get(old)?.to_owned())))
+            .collect();
+        self.0.retain(|entry| {
+            let name = name(entry);
+            let unset = rules.unset.iter().any(|pattern| matches(pattern.as_bytes(), name))
+                || rules.map.keys().any(|old| old.as_bytes() == name);
+            !unset || passed(name)
+        });
+        for (name, value) in mapped {
+            self.set(name, value);
+        }
+        for (name, template) in &rules.set {
+            let value = expand(template)?;
+            self.set(name, value);
+        }
+        Ok(())
+    }
+}
+
+fn name(entry: &CStr) -> &[u8] {
+    entry.to_bytes().split(|&byte| byte == b'=').next().unwrap_or_default()
+}
+
+fn value<'a>(entry: &'a CStr, name: &[u8]) -> Option<&'a [u8]> {
+    entry.to_bytes().strip_prefix(name)?.strip_prefix(b"=")
+}
+
+/// Whether `name` matches `pattern`: `*` stands for any bytes, `?` for one. Going back to the last star is enough, so
+/// no pattern makes this slow.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut done) = (0, 0);
+    let mut star = None;
+    while done < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, done));
+                at += 1;
+            }
+            Some(&byte) if byte == b'?' || Some(&byte) == name.get(done) => {
+                at += 1;
+                done += 1;
+            }
+            _ => {
+                let Some((pattern_at, name_at)) = star else { return false };
+                star = Some((pattern_at, name_at + 1));
+                at = pattern_at + 1;
+                done = name_at + 1;
+            }
+        }
+    }
+    pattern.get(at..).is_some_and(|rest| rest.iter().all(|&byte| byte == b'*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(entries: &[&str]) -> Environment {
+        Environment(entries.iter().map(|&entry| CString::new(entry).unwrap()).collect())
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, name, expected) in [
+            ("*", "", true),
+            ("PY*", "PYTHONPATH", true),
+            ("PY*", "MYPY", false),
+            ("A?C", "ABC", true),
+            ("A?C", "AC", false),
+            ("*_*_X", "a_b_X", true),
+            ("*_*_X", "a_b_Y", false),
+            ("a*b*c", "axbxbxc", true),
+            ("a**", "a", true),
+            ("", "", true),
+            ("*a*a*a*a*a*a*a*a*a*a*b", &"a".repeat(5000), false),
+        ] {
+            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn rules_apply_in_order() {
+        let rules = EnvRules {
+            unset: vec!["*".into()],
+            pass: vec!["HOME".into()],
+            map: [("OLD".into(), "NEW".into()), ("HOME".into(), "HOUSE".into())].into(),
+            set: [("SET".into(), "value".into())].into(),
+        };
+        let mut env = environment(&["HOME=/h", "OLD=1", "LEFT=x", "odd"]);
+        env.apply(&rules, |text| Ok::<_, ()>(text.into())).unwrap();
+        let entries: Vec<_> = env.entries().iter().map(|entry| entry.to_str().unwrap()).collect();
+        assert_eq!(entries, ["HOME=/h", "NEW=1", "SET=value"]);
+    }
+}

@@ -1,0 +1,173 @@
+//! Filling a directory from a slot: directories, files in parallel, hard links, symbolic links, then modes bottom-up.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pspf_format::Slot;
+use pspf_format::tree::{EntryKind, SlotIndex};
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use crate::frames::{self, Sink};
+use crate::{Error, PackageFile, Progress};
+
+/// Which modes the extracted files get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Modes {
+    /// 0444 and 0555: nobody changes them by accident.
+    ReadOnly,
+    /// 0644 and 0755, less the umask, as tar would.
+    Plain,
+}
+
+/// Extracts `slot` into the empty directory `root`; `path` names it in messages.
+///
+/// # Errors
+/// [`Error::Package`] where the slot is not what was signed, [`Error::Io`] where something cannot be written. What
+/// was written so far is left for the caller to remove.
+pub fn extract_slot(
+    package: &PackageFile,
+    slot: Slot<'_>,
+    index: &SlotIndex,
+    root: BorrowedFd<'_>,
+    path: &Path,
+    modes: Modes,
+    progress: &Progress,
+) -> Result<(), Error> {
+    // With every mode given explicitly the umask only gets in the way.
+    let _umask = (modes == Modes::ReadOnly).then(Umask::none);
+    let disk = Disk { root, path, index, modes, open: Mutex::new(HashMap::new()) };
+    disk.directories()?;
+    frames::decode(package, slot, index, &disk, progress)?;
+    disk.links()?;
+    disk.seal_directories()
+}
+
+/// The process's umask, put back when dropped.
+pub(crate) struct Umask(Mode);
+
+impl Umask {
+    /// Every mode is what it was asked to be, whatever the caller's umask: the cache asks for what it needs.
+    pub(crate) fn none() -> Self {
+        Self(rustix::process::umask(Mode::empty()))
+    }
+}
+
+impl Drop for Umask {
+    fn drop(&mut self) {
+        rustix::process::umask(self.0);
+    }
+}
+
+struct Disk<'a> {
+    root: BorrowedFd<'a>,
+    path: &'a Path,
+    index: &'a SlotIndex,
+    modes: Modes,
+    /// Files of several frames, with the bytes that are still to come.
+    open: Mutex<HashMap<usize, (Arc<File>, u64)>>,
+}
+
+impl Disk<'_> {
+    fn failed(&self, action: &'static str, name: &str) -> impl FnOnce(rustix::io::Errno) -> Error {
+        let path = self.path.join(name);
+        move |errno| Error::io(action, &path, errno)
+    }
+
+    fn directories(&self) -> Result<(), Error> {
+        let mode = if self.modes == Modes::ReadOnly { Mode::RWXU } else { Mode::from_raw_mode(0o755) };
+        for entry in self.index.entries.iter().take_while(|entry| entry.kind == EntryKind::Directory) {
+            let name = entry.path.as_str();
+            rustix::fs::mkdirat(self.root, name, mode).map_err(self.failed("creating", name))?;
+        }
+        Ok(())
+    }
+
+    fn links(&self) -> Result<(), Error> {
+        for entry in &self.index.entries {
+            let name = entry.path.as_str();
+            match &entry.kind {
+                EntryKind::HardLink { target, .. } => {
+                    rustix::fs::linkat(self.root, target.as_str(), self.root, name, AtFlags::empty())
+                }
+                EntryKind::SymLink { target } => rustix::fs::symlinkat(target.as_str(), self.root, name),
+                EntryKind::Directory | EntryKind::File { .. } => Ok(()),
+            }
+            .map_err(self.failed("linking", name))?;
+        }
+        Ok(())
+    }
+
+    fn seal_directories(&self) -> Result<(), Error> {
+        if self.modes == Modes::Plain {
+            return Ok(());
+        }
+        let mode = Mode::from_raw_mode(0o555);
+        let directories = self.index.entries.iter().take_while(|entry| entry.kind == EntryKind::Directory);
+        for entry in directories.collect::<Vec<_>>().into_iter().rev() {
+            let name = entry.path.as_str();
+            rustix::fs::chmodat(self.root, name, mode, AtFlags::empty()).map_err(self.failed("closing", name))?;
+        }
+        rustix::fs::fchmod(self.root, mode).map_err(self.failed("closing", ""))
+    }
+
+    fn create(&self, number: usize) -> Result<File, Error> {
+        let Some(entry) = self.index.entries.get(number) else {
+            return Err(Error::Internal { what: "content without an entry" });
+        };
+        let EntryKind::File { mode, .. } = entry.kind else {
+            return Err(Error::Internal { what: "content of what is no file" });
+        };
+        let bits = match self.modes {
+            Modes::ReadOnly => mode.bits() & 0o555,
+            Modes::Plain => mode.bits(),
+        };
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = entry.path.as_str();
+        let fd = rustix::fs::openat(self.root, name, flags, Mode::from_raw_mode(u32::from(bits)));
+        Ok(File::from(fd.map_err(self.failed("creating", name))?))
+    }
+
+    fn path_of(&self, number: usize) -> PathBuf {
+        self.path.join(self.index.entries.get(number).map_or("", |entry| entry.path.as_str()))
+    }
+}
+
+impl Sink for Disk<'_> {
+    fn write(&self, entry: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        let size = self.index.entries.get(entry).map_or(0, pspf_format::tree::Entry::size);
+        let file = if bytes.len() as u64 == size {
+            Arc::new(self.create(entry)?)
+        } else {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let (file, rest) = match open.remove(&entry) {
+                Some(open) => open,
+                None => (Arc::new(self.create(entry)?), size),
+            };
+            let rest = rest.saturating_sub(bytes.len() as u64);
+            if rest > 0 {
+                open.insert(entry, (Arc::clone(&file), rest));
+            }
+            file
+        };
+        file.write_all_at(bytes, offset).map_err(|source| Error::io("writing", &self.path_of(entry), source))
+    }
+}
+
+/// The directory at `path`, created with mode 0700 under `parent`.
+pub(crate) fn create_directory(parent: impl AsFd, name: &str) -> rustix::io::Result<rustix::fd::OwnedFd> {
+    rustix::fs::mkdirat(&parent, name, Mode::RWXU)?;
+    open_directory(parent, name)
+}
+
+/// Opens a directory that is no symbolic link.
+pub(crate) fn open_directory(
+    parent: impl AsFd,
+    name: impl rustix::path::Arg,
+) -> rustix::io::Result<rustix::fd::OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}

@@ -1,0 +1,181 @@
+//! The whole story of a start, in the order that SPEC §12 gives.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pspf_format::VerifiedPackage;
+
+use crate::cache::{Access, Cache, Candidate, candidates, needed};
+use crate::command::{Command, c_string};
+use crate::supervise::supervise;
+use crate::sys::process::execve;
+use crate::{Environment, Error, PackageFile};
+
+/// How the package was called.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// The argument vector, from the name it was called by.
+    pub argv: Vec<CString>,
+    /// The caller's environment.
+    pub environment: Environment,
+}
+
+/// Starts a package: verifies the seal, finds or fills a cache, and becomes the application.
+///
+/// # Errors
+/// Everything that keeps the application from starting; nothing of it has run then.
+pub fn launch(file: &PackageFile, invocation: &Invocation) -> Result<Infallible, Error> {
+    let sealed = file.unverified()?.verify().map_err(|error| file.wrong(error))?;
+    let package = file.opened(sealed)?;
+    run_package(file, &package, invocation)
+}
+
+/// Starts a package that was verified already.
+///
+/// # Errors
+/// As [`launch`].
+pub fn run_package(
+    file: &PackageFile,
+    package: &VerifiedPackage,
+    invocation: &Invocation,
+) -> Result<Infallible, Error> {
+    let environment = &invocation.environment;
+    for cache in candidates(environment).filter_map(|candidate| Cache::existing(&candidate)) {
+        if cache.is_warm(package) {
+            let error = start(file, package, &cache, invocation);
+            match error {
+                // Something took the program away behind the receipt's back: look closely, once.
+                Error::EntryMissing { .. } => cache.doubt(&needed(package)),
+                // Mounted otherwise than when it was filled: another place may do.
+                Error::NotExecutable { .. } if !cache.allows_programs() => {}
+                error => return Err(error),
+            }
+        }
+    }
+    match prepare(environment, file, package)? {
+        Place::Kept(cache) => {
+            let error = start(file, package, &cache, invocation);
+            if !matches!(error, Error::EntryMissing { .. }) {
+                return Err(error);
+            }
+            cache.doubt(&needed(package));
+            cache.make_ready(file, package)?;
+            Err(start(file, package, &cache, invocation))
+        }
+        Place::Private(cache, directory) => {
+            let run = || start(file, package, &cache, invocation);
+            supervise(run, || remove_private(&directory))
+        }
+    }
+}
+
+/// Where the slots are.
+enum Place {
+    Kept(Cache),
+    /// In a directory of this process alone, removed when the application ends.
+    Private(Cache, PathBuf),
+}
+
+/// Makes the slots ready in the first candidate that can hold them.
+fn prepare(environment: &Environment, file: &PackageFile, package: &VerifiedPackage) -> Result<Place, Error> {
+    let mut tried = Vec::new();
+    for candidate in candidates(environment) {
+        let reason = match Cache::writable(&candidate, Access::Private) {
+            Ok(cache) => match cache.make_ready(file, package) {
+                Ok(()) => return Ok(Place::Kept(cache)),
+                Err(error @ Error::Io { .. }) if !candidate.explicit => error.to_string(),
+                Err(error) => return Err(error),
+            },
+            Err(reason) => reason,
+        };
+        tried.push((candidate.path.clone(), reason));
+        if candidate.explicit {
+            return Err(Error::NoCache { tried });
+        }
+    }
+    private(file, package, tried)
+}
+
+/// The last resort: a directory that nobody else can have prepared.
+fn private(file: &PackageFile, package: &VerifiedPackage, mut tried: Vec<(PathBuf, String)>) -> Result<Place, Error> {
+    let Some(base) = tried.last().and_then(|(path, _)| path.parent()).map(PathBuf::from) else {
+        return Err(Error::NoCache { tried });
+    };
+    let directory = base.join(format!("pspf-{}", crate::cache::fresh_name()));
+    let candidate = Candidate { path: directory.clone(), explicit: true };
+    let reason = match Cache::writable(&candidate, Access::Private) {
+        Ok(cache) => match cache.make_ready(file, package) {
+            Ok(()) => {
+                let (path, reason) = tried.last().cloned().unwrap_or_default();
+                crate::error::warn(&format!("{}: {reason}; unpacking for this run alone", path.display()));
+                return Ok(Place::Private(cache, directory));
+            }
+            Err(error) => {
+                remove_private(&directory);
+                if !matches!(error, Error::Io { .. }) {
+                    return Err(error);
+                }
+                error.to_string()
+            }
+        },
+        Err(reason) => reason,
+    };
+    tried.push((directory, reason));
+    Err(Error::NoCache { tried })
+}
+
+fn remove_private(directory: &std::path::Path) {
+    let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else { return };
+    crate::cache::remove_directory(parent, name);
+}
+
+/// Becomes the application. Returns only where that failed.
+fn start(file: &PackageFile, package: &VerifiedPackage, cache: &Cache, invocation: &Invocation) -> Error {
+    let command = match Command::new(file, package, cache, &invocation.argv, &invocation.environment) {
+        Ok(command) => command,
+        Err(error) => return error,
+    };
+    let program = match c_string(command.program.clone().into()) {
+        Ok(program) => program,
+        Err(error) => return error,
+    };
+    if let Some(cwd) = &command.cwd
+        && let Err(source) = std::env::set_current_dir(cwd)
+    {
+        let is_ours = cwd.starts_with(cache.path()) && source.kind() == io::ErrorKind::NotFound;
+        return if is_ours {
+            Error::EntryMissing { program: cwd.clone() }
+        } else {
+            Error::io("changing to directory", cwd, source)
+        };
+    }
+    crate::sys::map::restore_disposition();
+    // A file that another thread of another process holds open for writing for a moment is worth a moment.
+    let mut source = execve(&program, &command.argv, command.environment.entries());
+    for _ in 0..10 {
+        if source.raw_os_error() != Some(libc::ETXTBSY) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        source = execve(&program, &command.argv, command.environment.entries());
+    }
+    failure(command.program, source)
+}
+
+fn failure(program: PathBuf, source: io::Error) -> Error {
+    match source.raw_os_error() {
+        // execve says this of the program, and of the interpreter that a script or a dynamic program names.
+        Some(libc::ENOENT) if !exists(&program) => Error::EntryMissing { program },
+        Some(libc::ENOENT) => Error::InterpreterMissing { program },
+        Some(libc::E2BIG) => Error::io("passing the arguments to", &program, source),
+        _ => Error::NotExecutable { program, source },
+    }
+}
+
+fn exists(path: &std::path::Path) -> bool {
+    rustix::fs::stat(path.as_os_str().as_bytes()).is_ok()
+}

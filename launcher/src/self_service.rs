@@ -1,0 +1,99 @@
+//! `PSPF_SELF`: what a package tells and does about itself on a machine without `pspf` (SPEC §12.5).
+
+use std::io::Write;
+
+use pspf_format::VerifiedPackage;
+
+use crate::cache::{Access, Cache, candidates, needed, progress};
+use crate::{Environment, Error, PackageFile, check};
+
+/// Answers `PSPF_SELF`; `out` is standard output.
+///
+/// # Errors
+/// [`Error::SelfValue`] for a value that means nothing; what keeps the package from being read.
+pub(crate) fn answer(
+    value: &str,
+    file: &PackageFile,
+    environment: &Environment,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let unverified = || file.unverified();
+    let open = |sealed: Result<_, _>| file.opened(sealed.map_err(|error| file.wrong(error))?);
+    let text = match (value, value.strip_prefix("extract:")) {
+        (_, Some(id)) if !id.is_empty() => extract(id, file, &open(unverified()?.verify())?, environment)?,
+        ("info", _) => info(&open(unverified()?.verify())?),
+        ("check", _) => {
+            let package = open(unverified()?.verify_all())?;
+            let checked = check(file, &package, true)?;
+            format!(
+                "no damage: {} bytes, sha256 {}\nself-signed by ed25519:{}\n\
+                 This finds damage, not forgery: a forger signs with a key of his own. \
+                 `pspf verify --key` decides who made it.\n",
+                checked.size,
+                checked.sha256,
+                signer(&package)
+            )
+        }
+        ("cache", _) => cache(&open(unverified()?.verify())?, environment),
+        _ => return Err(Error::SelfValue { value: value.to_owned() }),
+    };
+    out.write_all(text.as_bytes())
+        .map_err(|source| Error::io("writing to", std::path::Path::new("standard output"), source))
+}
+
+fn signer(package: &VerifiedPackage) -> String {
+    package.sealed().signers().first().map(|key| key.fingerprint().to_string()).unwrap_or_default()
+}
+
+fn info(package: &VerifiedPackage) -> String {
+    let metadata = package.metadata();
+    let mut text = format!(
+        "{} {} for {}\npackage id {}\nself-signed by ed25519:{}\n",
+        metadata.package.name,
+        metadata.package.version,
+        metadata.pspf.platform,
+        package.package_id(),
+        signer(package)
+    );
+    for slot in package.slots() {
+        let slot = slot.metadata;
+        let (id, lifecycle, size) = (&slot.id, slot.lifecycle.as_str(), slot.expanded_size);
+        text.push_str(&format!("slot {id}: {lifecycle}, {}, {size} bytes\n", slot.operations));
+    }
+    text
+}
+
+fn extract(
+    id: &str,
+    file: &PackageFile,
+    package: &VerifiedPackage,
+    environment: &Environment,
+) -> Result<String, Error> {
+    let slot = package.slot(id).ok_or_else(|| Error::UnknownSlot { slot: id.to_owned() })?;
+    let mut tried = Vec::new();
+    for candidate in candidates(environment) {
+        let reason = match Cache::writable(&candidate, Access::Private) {
+            Ok(cache) => match cache.obtain(file, slot, &progress(package, &[slot])) {
+                Ok(_) => return Ok(format!("{}\n", cache.slot_path(slot).display())),
+                Err(error @ Error::Io { .. }) if !candidate.explicit => error.to_string(),
+                Err(error) => return Err(error),
+            },
+            Err(reason) => reason,
+        };
+        tried.push((candidate.path, reason));
+    }
+    Err(Error::NoCache { tried })
+}
+
+fn cache(package: &VerifiedPackage, environment: &Environment) -> String {
+    let Some(cache) = Cache::for_commands(environment) else {
+        let place = candidates(environment).next().map(|place| place.path.display().to_string()).unwrap_or_default();
+        return format!("no cache yet; the first start will make {place}\n");
+    };
+    let warm = if cache.is_warm(package) { "warm" } else { "cold" };
+    let mut text = format!("{}\nthe next start is {warm}\n", cache.path().display());
+    for slot in needed(package) {
+        text.push_str(&format!("slot {}: {}\n", slot.metadata.id, cache.slot_path(slot).display()));
+    }
+    text
+}
