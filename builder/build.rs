@@ -1,0 +1,168 @@
+//! Builds the launcher stub that `pspf pack` puts in front of every package.
+//!
+//! The stub is always built with the profile `stub`, in a target directory of its own, from an environment without the
+//! settings of the build around it: the same sources and compiler give the same bytes, whatever builds `pspf` itself.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::{env, fs};
+
+/// What the stub is made of, from the workspace root.
+const SOURCES: [&str; 8] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "launcher/Cargo.toml",
+    "launcher/src",
+    "format-spec/Cargo.toml",
+    "format-spec/src",
+    "keys/Cargo.toml",
+    "keys/src",
+];
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            // The whole text: cargo shows what a failed build script wrote.
+            let _ = writeln!(std::io::stderr(), "{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the stub is built for, and how it is linked.
+struct Recipe {
+    target: String,
+    /// What `pspf --version` says of the stub.
+    kind: &'static str,
+    /// The C compiler for zstd's decoder, where the target has none of its own.
+    c_compiler: Option<&'static str>,
+}
+
+fn build() -> Result<(), String> {
+    let workspace = Path::new(&var("CARGO_MANIFEST_DIR")?).join("..").canonicalize().map_err(|e| e.to_string())?;
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+    }
+    let recipe = recipe()?;
+    let out_dir = PathBuf::from(var("OUT_DIR")?);
+    let built = run_cargo(&workspace, &out_dir.join("stub"), &recipe)?;
+    let stub = out_dir.join("pspf-launcher");
+    fs::copy(&built, &stub).map_err(|error| format!("copying {}: {error}", built.display()))?;
+    println!("cargo::rustc-env=PSPF_STUB={}", stub.display());
+    println!("cargo::rustc-env=PSPF_STUB_KIND={}", recipe.kind);
+    println!("cargo::rustc-env=PSPF_STUB_TARGET={}", recipe.target);
+    Ok(())
+}
+
+/// musl where its standard library is installed: the stub then starts three times as fast as with glibc.
+fn recipe() -> Result<Recipe, String> {
+    let target = var("TARGET")?;
+    let arch = target.split('-').next().unwrap_or_default();
+    if !target.contains("-linux-") {
+        return Err(format!("`{target}` cannot hold a launcher yet: packages are made for Linux, on Linux"));
+    }
+    let musl = format!("{arch}-unknown-linux-musl");
+    if has_std(&musl)? {
+        let c_compiler = if found("musl-gcc") { None } else { ["cc", "gcc", "clang"].into_iter().find(|c| found(c)) };
+        return Ok(Recipe { target: musl, kind: "musl, static", c_compiler });
+    }
+    println!("cargo::warning=the launcher is linked with glibc and starts slower: `rustup target add {musl}`");
+    Ok(Recipe { target, kind: "glibc, static", c_compiler: None })
+}
+
+/// Whether the compiler has the standard library of this target.
+fn has_std(target: &str) -> Result<bool, String> {
+    let libdir = rustc(&["--print", "target-libdir", "--target", target])?;
+    let Ok(files) = fs::read_dir(libdir) else { return Ok(false) };
+    Ok(files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-")))
+}
+
+/// What the compiler answers.
+fn rustc(arguments: &[&str]) -> Result<String, String> {
+    let program = var("RUSTC")?;
+    let output = Command::new(&program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
+    if !output.status.success() {
+        // An architecture without such a target.
+        return Ok(String::new());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Whether a program of this name is in PATH.
+fn found(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// Builds the stub and says where it is.
+fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<PathBuf, String> {
+    let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cargo")));
+    let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?);
+    // No path of this machine ends up in the stub: neither in messages nor, through them, in its bytes.
+    let places = [(Some(sysroot), "/rust"), (cargo_home, "/cargo"), (Some(workspace.to_owned()), "/pspf")];
+    let places = places.into_iter().filter_map(|(from, to)| Some((from?, to)));
+    let places: Vec<_> = places.chain([(target_dir.to_owned(), "/stub")]).collect();
+    let mut rust_flags = vec!["-Crelocation-model=static".to_owned(), "-Ctarget-feature=+crt-static".to_owned()];
+    // A fortified call needs functions that only glibc has; the compiler of a distribution may turn it on unasked.
+    let mut c_flags = "-U_FORTIFY_SOURCE -fno-stack-protector".to_owned();
+    for (from, to) in &places {
+        rust_flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+        if !from.to_string_lossy().contains(char::is_whitespace) {
+            c_flags += &format!(" -ffile-prefix-map={}={to}", from.display());
+        }
+    }
+    let mut cargo = Command::new(var("CARGO")?);
+    for (name, _) in env::vars_os().filter(|(name, _)| is_outer(&name.to_string_lossy())) {
+        cargo.env_remove(name);
+    }
+    let underscored = recipe.target.replace('-', "_");
+    cargo
+        .current_dir(workspace)
+        .args(["build", "--package", "pspf-launcher", "--bin", "pspf-launcher", "--profile", "stub", "--quiet"])
+        .args(["--target", &recipe.target, "--target-dir"])
+        .arg(target_dir)
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}"))
+        .env(format!("CFLAGS_{underscored}"), c_flags);
+    if workspace.join("Cargo.lock").exists() {
+        cargo.arg("--locked");
+    }
+    if let Some(compiler) = recipe.c_compiler {
+        cargo.env(format!("CC_{underscored}"), compiler);
+    }
+    let output = cargo.output().map_err(|error| format!("starting cargo for the launcher: {error}"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("building the launcher for {} ({}):\n{text}", recipe.target, recipe.kind));
+    }
+    Ok(target_dir.join(&recipe.target).join("stub").join("pspf-launcher"))
+}
+
+/// Settings of the build around this one, which must not reach the stub. Those of the network, the registry and the
+/// job server stay.
+fn is_outer(name: &str) -> bool {
+    const OUTER: [&str; 15] = [
+        "CARGO_BUILD_",
+        "CARGO_CFG_",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_FEATURE_",
+        "CARGO_INCREMENTAL",
+        "CARGO_MANIFEST_",
+        "CARGO_PKG_",
+        "CARGO_PRIMARY_PACKAGE",
+        "CARGO_PROFILE_",
+        "CARGO_TARGET_",
+        "CARGO_UNSTABLE_",
+        "CFLAGS",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTFLAGS",
+        "RUSTC_LINKER",
+    ];
+    const EXACT: [&str; 8] = ["DEBUG", "HOST", "NUM_JOBS", "OPT_LEVEL", "OUT_DIR", "PROFILE", "TARGET", "CLIPPY_ARGS"];
+    EXACT.contains(&name) || OUTER.iter().any(|outer| name.starts_with(outer))
+}
+
+fn var(name: &str) -> Result<String, String> {
+    env::var(name).map_err(|error| format!("{name}: {error}"))
+}

@@ -1,0 +1,303 @@
+//! `pspf cache`: what packages left on this machine, and how to fill, check and empty it.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use pspf_format::{Class, Sha256};
+use pspf_launcher::cache::{Access, Cache, Removal, Scope, Verdict, candidates};
+use pspf_launcher::{Environment, PackageFile, check};
+use serde::Serialize;
+
+use crate::failure::{Failure, shown};
+use crate::voice::size;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Schema of the JSON that these commands print.
+const SCHEMA: u32 = 1;
+
+/// Look after the cache of extracted slots
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Where it is: PSPF_CACHE_DIR, else XDG_CACHE_HOME/pspf, else ~/.cache/pspf.
+
+Examples:
+  pspf cache list                what is there, and when it was last used
+  pspf cache warm tool.psp       fill it ahead, as in a container image
+  pspf cache prune               remove what was not used for 30 days
+  pspf cache verify              compare every file with what was signed")]
+pub(crate) struct CacheArgs {
+    #[command(subcommand)]
+    command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CacheCommand {
+    /// List packages and slots
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say where the cache is and how large
+    Info {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Extract packages ahead of their first start
+    ///
+    /// Each package is checked as a whole, its slots are extracted, synced to disk and compared in full. What this
+    /// records stays valid in a copy of the cache, on another machine or after a restart, as in a container image: the
+    /// first start there compares every file once; a copy that cannot be written is taken as it is.
+    Warm {
+        /// Packages
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Remove packages that were not used for some time, and slots that no package uses
+    Prune {
+        /// Days since the last use
+        #[arg(long, value_name = "DAYS", default_value_t = 30)]
+        older_than: u32,
+        /// Also what was used within a day, as long as no package starts meanwhile; never what a running program uses
+        #[arg(long)]
+        now: bool,
+    },
+    /// Remove packages, and the slots that only they use
+    Remove {
+        /// Package files or package ids
+        #[arg(required = true, value_name = "FILE|ID")]
+        packages: Vec<PathBuf>,
+        /// Also what was used within a day, as long as no package starts meanwhile; never what a running program uses
+        #[arg(long)]
+        now: bool,
+    },
+    /// Compare every extracted file with what was signed
+    ///
+    /// What is damaged is extracted anew at the next start.
+    Verify,
+}
+
+/// Prints what was asked for, or what was done.
+pub(crate) fn run(args: &CacheArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    match &args.command {
+        CacheCommand::List { json } => list(*json, out),
+        CacheCommand::Info { json } => info(*json, out),
+        CacheCommand::Warm { files } => files.iter().try_for_each(|file| warm(file, out)),
+        CacheCommand::Prune { older_than, now } => {
+            let unused_for = if *now { Duration::ZERO } else { DAY * (*older_than).max(1) };
+            remove(&[Scope::All], unused_for, out)
+        }
+        CacheCommand::Remove { packages, now } => {
+            let scopes = packages
+                .iter()
+                .map(|package| package_id(package).map(Scope::Package))
+                .collect::<Result<Vec<_>, _>>()?;
+            remove(&scopes, if *now { Duration::ZERO } else { DAY }, out)
+        }
+        CacheCommand::Verify => verify(out),
+    }
+}
+
+fn existing() -> Option<Cache> {
+    Cache::for_commands(&Environment::of_process())
+}
+
+/// Where the first start would make a cache.
+fn place() -> PathBuf {
+    candidates(&Environment::of_process()).next().map(|candidate| candidate.path).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Report {
+    schema: u32,
+    directory: String,
+    bytes: u64,
+    packages: Vec<PackageReport>,
+    slots: Vec<SlotReport>,
+}
+
+#[derive(Serialize)]
+struct PackageReport {
+    package_id: Sha256,
+    label: String,
+    slots: Vec<Sha256>,
+    last_used: i64,
+}
+
+#[derive(Serialize)]
+struct SlotReport {
+    key: Sha256,
+    bytes: u64,
+    packages: usize,
+    last_used: Option<i64>,
+}
+
+fn report() -> anyhow::Result<Report> {
+    let Some(cache) = existing() else {
+        return Ok(Report {
+            schema: SCHEMA,
+            directory: place().to_string_lossy().into_owned(),
+            bytes: 0,
+            packages: Vec::new(),
+            slots: Vec::new(),
+        });
+    };
+    let listing = cache.list()?;
+    let packages = listing.packages.into_iter().map(|package| PackageReport {
+        package_id: package.package_id,
+        label: package.label,
+        slots: package.slots,
+        last_used: package.last_used,
+    });
+    let slots = listing.slots.into_iter().map(|slot| SlotReport {
+        key: slot.key,
+        bytes: slot.bytes,
+        packages: slot.packages,
+        last_used: slot.last_used,
+    });
+    let slots: Vec<_> = slots.collect();
+    let bytes = slots.iter().map(|slot| slot.bytes).sum();
+    Ok(Report {
+        schema: SCHEMA,
+        directory: cache.path().to_string_lossy().into_owned(),
+        bytes,
+        packages: packages.collect(),
+        slots,
+    })
+}
+
+fn list(json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let report = report()?;
+    if json {
+        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?);
+    }
+    for package in &report.packages {
+        let keys: HashSet<_> = package.slots.iter().collect();
+        let bytes = report.slots.iter().filter(|slot| keys.contains(&slot.key)).map(|slot| slot.bytes).sum();
+        let (bytes, age) = (size(bytes), ago(package.last_used));
+        writeln!(
+            out,
+            "{}  {}  {bytes} in {}, used {age}",
+            package.package_id,
+            package.label.escape_debug(),
+            count(keys.len() as u64, "slot")
+        )?;
+    }
+    for slot in &report.slots {
+        writeln!(out, "slot {}  {}, in {}", slot.key, size(slot.bytes), count(slot.packages as u64, "package"))?;
+    }
+    if report.slots.is_empty() {
+        writeln!(out, "nothing in {}", shown(Path::new(&report.directory)))?;
+    }
+    Ok(())
+}
+
+fn info(json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let report = report()?;
+    if json {
+        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?);
+    }
+    writeln!(out, "{}", report.directory.escape_debug())?;
+    writeln!(
+        out,
+        "{}, {}, {}",
+        count(report.packages.len() as u64, "package"),
+        count(report.slots.len() as u64, "slot"),
+        size(report.bytes)
+    )?;
+    Ok(())
+}
+
+fn warm(path: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+    let file = PackageFile::open(path)?;
+    let sealed = file.unverified()?.verify_all().map_err(|error| file.wrong(error))?;
+    let package = file.opened(sealed)?;
+    check(&file, &package, false)?;
+    let mut tried = Vec::new();
+    for candidate in candidates(&Environment::of_process()) {
+        match Cache::writable(&candidate, Access::Shared) {
+            Ok(cache) => {
+                let slots = cache.warm_package(&file, &package)?;
+                writeln!(out, "{}: {} in {}", shown(path), count(slots.len() as u64, "slot"), shown(cache.path()))?;
+                return Ok(());
+            }
+            Err(reason) => tried.push((candidate.path, reason)),
+        }
+    }
+    Err(pspf_launcher::Error::NoCache { tried }.into())
+}
+
+/// The id that is given, or that of the package at this path.
+fn package_id(given: &Path) -> anyhow::Result<Sha256> {
+    if let Some(id) = given.to_str().and_then(Sha256::from_hex) {
+        return Ok(id);
+    }
+    let file = PackageFile::open(given)?;
+    let sealed = file.unverified()?.verify().map_err(|error| file.wrong(error))?;
+    Ok(sealed.package_id())
+}
+
+fn remove(scopes: &[Scope], unused_for: Duration, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Some(cache) = existing() else {
+        return Ok(writeln!(out, "nothing in {}", shown(&place()))?);
+    };
+    let (mut packages, mut slots, mut bytes, mut kept) = (0, 0, 0, 0);
+    for scope in scopes {
+        let removed = cache.remove(&Removal { scope: scope.clone(), unused_for })?;
+        packages += removed.packages;
+        slots += removed.slots;
+        bytes += removed.bytes;
+        kept += removed.kept;
+    }
+    writeln!(out, "removed {} and {}, {}", count(packages, "package"), count(slots, "slot"), size(bytes))?;
+    if kept > 0 {
+        writeln!(out, "kept {kept} that are in use or were lately")?;
+    }
+    Ok(())
+}
+
+fn verify(out: &mut dyn Write) -> anyhow::Result<()> {
+    let Some(cache) = existing() else {
+        return Ok(writeln!(out, "nothing in {}", shown(&place()))?);
+    };
+    let mut damaged = 0;
+    for (key, verdict) in cache.audit()? {
+        match verdict {
+            Some(Verdict::Sound) => writeln!(out, "slot {key}: sound")?,
+            Some(Verdict::Damaged(reason)) => {
+                damaged += 1;
+                writeln!(out, "slot {key}: damaged: {}", reason.escape_debug())?;
+            }
+            Some(Verdict::Missing) | None => writeln!(out, "slot {key}: nothing says what it should be")?,
+        }
+    }
+    if damaged == 0 {
+        return Ok(());
+    }
+    Failure::new(Class::Integrity, format!("damage in {}: {}", shown(cache.path()), count(damaged, "slot")))
+        .hint("they are extracted anew at the next start of a package that needs them")
+        .err()
+        .context("checking the cache")
+}
+
+/// A number with its noun.
+fn count(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
+}
+
+/// How long ago, for people.
+fn ago(seconds: i64) -> String {
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    match SystemTime::now().duration_since(then).map_or(0, |since| since.as_secs()) {
+        0..120 => "just now".to_owned(),
+        seconds @ 120..7200 => format!("{} minutes ago", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} hours ago", seconds / 3600),
+        seconds => format!("{} days ago", seconds / 86400),
+    }
+}

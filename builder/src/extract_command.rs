@@ -1,0 +1,82 @@
+//! `pspf extract`: slots as ordinary files and directories.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use pspf_format::Slot;
+use pspf_launcher::{Error, PackageFile, Progress, check, extract_to};
+
+use crate::failure::{At, Failure, shown};
+use crate::interrupt;
+
+/// Extract slots as ordinary files and directories
+///
+/// The package is checked as a whole first. Each slot goes to DIR/TARGET, which must not exist; a slot is extracted
+/// whole or not at all.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  pspf extract tool.psp -C out          every slot
+  pspf extract tool.psp python -C out   one slot")]
+pub(crate) struct ExtractArgs {
+    /// The package
+    pub(crate) file: PathBuf,
+    /// Id of the slot; all slots without it
+    pub(crate) slot: Option<String>,
+    /// Directory to extract into; made where it is missing
+    #[arg(short = 'C', long = "directory", value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+}
+
+/// Prints the path of each extracted slot.
+pub(crate) fn run(args: &ExtractArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let file = PackageFile::open(&args.file)?;
+    let sealed = file.unverified()?.verify_all().map_err(|error| file.wrong(error))?;
+    let package = file.opened(sealed)?;
+    check(&file, &package, false)?;
+    let slots: Vec<_> = match &args.slot {
+        Some(id) => vec![package.slot(id).ok_or_else(|| Error::UnknownSlot { slot: id.clone() })?],
+        None => package.slots().collect(),
+    };
+    hold_apart(&slots, &args.directory)?;
+    if !args.directory.is_dir() {
+        std::fs::create_dir_all(&args.directory).at("creating", &args.directory)?;
+    }
+    let total = slots.iter().map(|slot| slot.metadata.expanded_size).sum();
+    let progress = Progress::to_terminal(package.metadata().package.name.as_str(), total);
+    for slot in slots {
+        let mut staging = PathBuf::new();
+        let mut announced = Ok(());
+        let announce = |path: &Path| {
+            staging = path.to_owned();
+            announced = interrupt::announce(path);
+        };
+        let extracted = extract_to(&file, slot, &args.directory, announce, &progress);
+        interrupt::conclude(&staging, || ());
+        announced.context("waiting for signals")?;
+        let path = extracted?;
+        writeln!(out, "{}: {}", slot.metadata.id, shown(&path))?;
+    }
+    Ok(())
+}
+
+/// Fails before anything is written where a target is there already, or two slots have the same.
+fn hold_apart(slots: &[Slot<'_>], directory: &Path) -> anyhow::Result<()> {
+    for (position, slot) in slots.iter().enumerate() {
+        let target = slot.metadata.target.as_str();
+        let path = directory.join(target);
+        if path.symlink_metadata().is_ok() {
+            return Err(Error::Exists { path }.into());
+        }
+        let same = |other: &&Slot<'_>| other.metadata.target.as_str() == target;
+        if let Some(other) = slots.iter().take(position).find(same) {
+            let (one, two) = (&other.metadata.id, &slot.metadata.id);
+            return Failure::usage(format!("slots `{one}` and `{two}` would both be {}", shown(&path)))
+                .hint("extract them one by one, into different directories")
+                .err();
+        }
+    }
+    Ok(())
+}

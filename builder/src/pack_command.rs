@@ -1,0 +1,180 @@
+//! `pspf pack`: the whole story from PATH to a verified package.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use pspf_format::{Draft, Layout, Metadata};
+
+use crate::args::PackArgs;
+use crate::compress::Settings;
+use crate::failure::{Failure, shown};
+use crate::input::Input;
+use crate::output::{Destination, Staged};
+use crate::pack_report::PackReport;
+use crate::plan::{Plan, SlotContent};
+use crate::signers::Signers;
+use crate::slot::{StoredSlot, Storing};
+use crate::stub::Launcher;
+
+/// Where there is no SOURCE_DATE_EPOCH: 1980, the first year that every archive format can say. `tar` finds 1970
+/// implausible.
+const DEFAULT_MTIME: u64 = 315_532_800;
+/// The largest time that a tar header holds.
+const MAX_MTIME: u64 = 0o777_7777_7777;
+
+/// Runs `pspf pack` and prints its report to `out`.
+pub(crate) fn run(args: &PackArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (destination, report) = pack(args)?;
+    for warning in &report.warnings {
+        crate::voice::warn(warning);
+    }
+    report.print(args.json, out)?;
+    out.flush()?;
+    if args.run { crate::start::become_package(&destination, &args.args) } else { Ok(()) }
+}
+
+fn pack(args: &PackArgs) -> anyhow::Result<(Destination, PackReport)> {
+    let started = Instant::now();
+    let epoch = source_date_epoch()?;
+    let input = Input::find(args)?;
+    let package = input.package(args)?;
+    let path = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.psp", package.name)));
+    let destination = Destination::new(path)?;
+    let inputs = [&input.file, &args.launcher, &args.passphrase.passphrase_file].into_iter().flatten();
+    destination.hold_apart(inputs.chain(&args.key).map(PathBuf::as_path))?;
+    let launcher = Launcher::load(args.launcher.as_deref())?;
+    let signers = Signers::load_or_make(&args.key, &args.passphrase)?;
+    let manifest = input.file.clone();
+    let named = |error: anyhow::Error| match &manifest {
+        Some(file) => error.context(shown(file)),
+        None => error,
+    };
+    let plan = Plan::new(input, package, &destination.real, &launcher.platform).map_err(named)?;
+    let mut warnings = plan_warnings(&plan);
+    warnings.extend(launcher.oddity());
+    warnings.extend(crate::program::look(&plan, &launcher.platform).map_err(named)?);
+
+    let progress = progress(plan.slots.iter().map(crate::plan::SlotPlan::content_size).sum());
+    let storing = Storing {
+        settings: Settings::all_cores(args.level),
+        mtime: epoch.unwrap_or(DEFAULT_MTIME),
+        progress: progress.clone(),
+    };
+    let mut spool = destination.spool()?;
+    let mut stored = Vec::new();
+    for slot in &plan.slots {
+        progress.set_message(slot.id.to_string());
+        stored.push(storing.store(slot, &mut spool).with_context(|| format!("slot `{}`", slot.id))?);
+    }
+    progress.finish_and_clear();
+    warnings.extend(stored.iter().filter_map(pyc_warning));
+
+    let metadata = plan.metadata(
+        launcher.metadata(),
+        &launcher.platform,
+        stored.iter().map(|slot| slot.metadata.clone()).collect(),
+    )?;
+    let mut staged = destination.stage()?;
+    write(&mut staged, &metadata, &launcher, &mut spool, &signers, epoch.unwrap_or(0))
+        .with_context(|| format!("writing {}", shown(&destination.path)))?;
+    let read_back = crate::readback::verify(staged.file()?, &destination.path, &signers.public_keys())?;
+    staged.commit()?;
+    let report =
+        PackReport::new(&destination.path, &read_back, &launcher, &stored, &signers, started.elapsed(), warnings);
+    Ok((destination, report))
+}
+
+/// The time that everything inside the package gets.
+fn source_date_epoch() -> anyhow::Result<Option<u64>> {
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let number = value.to_str().and_then(|text| text.parse().ok()).filter(|&number| number <= MAX_MTIME);
+    match number {
+        Some(number) => Ok(Some(number)),
+        None => Failure::usage(format!("SOURCE_DATE_EPOCH is `{}`", value.to_string_lossy().escape_debug()))
+            .hint(format!("it is a number of seconds since 1970, at most {MAX_MTIME}"))
+            .err(),
+    }
+}
+
+/// Writes every part to its place. What lies between is a hole, and so zero.
+fn write(
+    staged: &mut Staged<'_>,
+    metadata: &Metadata,
+    launcher: &Launcher,
+    spool: &mut File,
+    signers: &Signers,
+    build_timestamp: u64,
+) -> anyhow::Result<()> {
+    let stored_metadata = metadata.to_stored()?;
+    let layout = Layout::new(launcher.bytes.len() as u64, stored_metadata.len() as u64, &metadata.pspf)?;
+    let mut draft = Draft::new(&layout, &metadata.launcher, &stored_metadata, build_timestamp);
+    signers.take_over(&mut draft, &metadata.to_json())?;
+    signers.sign(&mut draft)?;
+    let file = staged.file()?;
+    let mut put = |offset: u64, bytes: &[u8]| {
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(bytes)
+    };
+    put(layout.launcher.offset, &launcher.bytes)?;
+    put(layout.metadata.offset, &stored_metadata)?;
+    put(layout.slot_table.offset, &layout.table)?;
+    put(layout.trailer.offset, &draft.trailer()?)?;
+    spool.rewind()?;
+    for span in &layout.slots {
+        file.seek(SeekFrom::Start(span.offset))?;
+        let copied = io::copy(&mut io::Read::take(&mut *spool, span.len), file)?;
+        anyhow::ensure!(copied == span.len, "internal error: the spool is too short");
+    }
+    Ok(())
+}
+
+fn progress(total: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total);
+    let template = "{msg:12} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// What is worth knowing about the inputs.
+fn plan_warnings(plan: &Plan) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for slot in &plan.slots {
+        let SlotContent::Tree(tree) = &slot.content else { continue };
+        let (id, oddities) = (&slot.id, &tree.oddities);
+        if let Some(first) = oddities.elevated.first() {
+            let first = shown(first);
+            let count = oddities.elevated.len();
+            warnings.push(format!("slot `{id}`: setuid or setgid is dropped from {count} files, the first is {first}"));
+        }
+        for output in &oddities.own_output {
+            warnings.push(format!("slot `{id}`: {} of an earlier `pspf pack` is left out", shown(output)));
+        }
+        for pattern in &oddities.unmatched {
+            warnings.push(format!("slot `{id}`: include pattern `{}` matches nothing", pattern.escape_debug()));
+        }
+        if tree.files.is_empty() {
+            warnings.push(format!("slot `{id}` holds no file"));
+        }
+    }
+    warnings
+}
+
+fn pyc_warning(slot: &StoredSlot) -> Option<String> {
+    let first = slot.stale_pyc.first.as_ref()?;
+    Some(format!(
+        "slot `{}`: {} .pyc files are checked by time and would be compiled again at every start, the first is `{}`; \
+         run `python -m compileall -q -f --invalidation-mode unchecked-hash DIRECTORY` before packing",
+        slot.metadata.id,
+        slot.stale_pyc.count,
+        first.escape_debug()
+    ))
+}
