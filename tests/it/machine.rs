@@ -1,0 +1,205 @@
+//! Machines and callers that are not as one expects: limits, a missing /proc, odd umasks, file systems without locks.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use pspf_tests::forks::output;
+use pspf_tests::trace::Trace;
+use pspf_tests::tree_files::{noise, rich_tree};
+use pspf_tests::{Run, Sandbox, Who, need, pspf, snapshot};
+
+use crate::as_both;
+
+/// A package of a rich tree with a file of several frames.
+fn package(sandbox: &Sandbox) -> std::path::PathBuf {
+    rich_tree(&sandbox.work("tree"));
+    fs::set_permissions(sandbox.work("tree/bin/tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(sandbox.work("tree/large"), noise(2, 18 << 20)).unwrap();
+    sandbox.give_all(&sandbox.work("tree"));
+    Run::pspf(sandbox, ["pack", "tree", "--exec", "bin/tool", "--level", "1", "-o", "t.psp"]).any_stdout().run();
+    sandbox.work("t.psp")
+}
+
+/// Starts it cold and warm behind a line of shell.
+#[track_caller]
+fn starts_behind(who: Who, script: &str) {
+    let sandbox = Sandbox::new(who);
+    let package = package(&sandbox);
+    for _ in 0..2 {
+        Run::new(&sandbox, "sh").args(["-c", &format!("{script}; exec \"$0\"")]).arg(&package).stdout("ran\n").run();
+    }
+    assert_eq!(snapshot(&sandbox.slots()[0]), snapshot(&sandbox.work("tree")));
+}
+
+fn little_memory(who: Who) {
+    starts_behind(who, "ulimit -v 65536");
+    starts_behind(who, "ulimit -s 128");
+}
+
+fn few_descriptors(who: Who) {
+    starts_behind(who, "ulimit -n 16");
+}
+
+/// The modes in the cache are the same whatever the umask, and so is what the application gets.
+fn any_umask(who: Who) {
+    let modes = |umask: &str| {
+        let sandbox = Sandbox::new(who);
+        let package = package(&sandbox);
+        // The cache can be made with any umask; the directories above it are the caller's own business.
+        fs::create_dir(sandbox.home().join(".cache")).unwrap();
+        sandbox.give(&sandbox.home().join(".cache"));
+        Run::new(&sandbox, "sh")
+            .args(["-c", &format!("umask {umask}; exec \"$0\"")])
+            .arg(&package)
+            .stdout("ran\n")
+            .run();
+        let mode =
+            |name: &str| fs::symlink_metadata(sandbox.slots()[0].join(name)).unwrap().permissions().mode() & 0o7777;
+        ["", "bin", "bin/tool", "none", "deep/small-7", "large"].map(mode)
+    };
+    for umask in ["0", "022", "077", "0777"] {
+        assert_eq!(modes(umask), [0o555, 0o555, 0o555, 0o444, 0o444, 0o444], "umask {umask}");
+    }
+}
+
+/// `/proc` gives a launcher its own file; without it the path that the kernel was given does.
+fn no_proc(who: Who) {
+    let sandbox = Sandbox::new(who);
+    let package = package(&sandbox);
+    for _ in 0..2 {
+        Run::new(&sandbox, &package).mounting("mount -t tmpfs none /proc").stdout("ran\n").run();
+    }
+    let relative = Run::new(&sandbox, "sh").args(["-c", "exec ./t.psp"]).mounting("mount -t tmpfs none /proc");
+    relative.stdout("ran\n").run();
+}
+
+/// A file system that has no locks: a rename still decides, and everybody starts.
+fn no_locks(who: Who) {
+    need("strace");
+    for error in ["ENOLCK", "ENOSYS", "EBADF"] {
+        let sandbox = Sandbox::new(who);
+        let package = package(&sandbox);
+        let script = "for i in 1 2 3 4 5 6; do \"$0\" & done; wait";
+        let log = sandbox.root().join("tmp/log");
+        let rule = format!("inject=flock:error={error}");
+        let words = ["strace", "-f", "-qq", "-e", "trace=flock", "-e", &rule, "-o", log.to_str().unwrap()];
+        Run::new(&sandbox, "sh").args(["-c", script]).arg(&package).under(words).stdout("ran\n".repeat(6)).run();
+        assert!(fs::read_to_string(&log).unwrap().contains("(INJECTED)"));
+        assert_eq!(sandbox.slots().len(), 1);
+        assert!(!sandbox.cached("slots").iter().any(|name| name.starts_with('.')));
+    }
+}
+
+/// Somebody holds the lock and never goes on: a start waits a little, then does the work itself.
+fn a_lock_that_is_never_released(who: Who) {
+    let sandbox = Sandbox::new(who);
+    let package = package(&sandbox);
+    Run::new(&sandbox, &package).stdout("ran\n").run();
+    let key = sandbox.slots()[0].file_name().unwrap().to_owned();
+    Run::pspf(&sandbox, ["cache", "prune", "--now"]).any_stdout().run();
+    let lock = sandbox.cache().join("locks").join(key);
+    fs::write(&lock, b"").unwrap();
+    sandbox.give(&lock);
+    let held = fs::File::open(&lock).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let started = Instant::now();
+    Run::new(&sandbox, &package).stdout("ran\n").run();
+    assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+as_both! {
+    little_memory
+    few_descriptors
+    any_umask
+    no_proc
+    no_locks
+}
+
+#[test]
+fn a_start_does_not_wait_for_ever() {
+    a_lock_that_is_never_released(Who::Stranger);
+}
+
+/// The kernel says that the process has rights its caller has not: nothing of the environment is believed.
+#[test]
+fn raised_privileges_are_refused() {
+    assert!(rustix::process::geteuid().is_root(), "this test makes a file setuid: run it as root");
+    let sandbox = Sandbox::new(Who::Stranger);
+    let package = sandbox.copy(&pspf_tests::probe_package().file, "tool.psp");
+    chown(&package, Some(0), Some(0)).unwrap();
+    fs::set_permissions(&package, fs::Permissions::from_mode(0o4755)).unwrap();
+    let run = Run::new(&sandbox, &package).arg("process").env("PSPF_SELF", "info");
+    run.fails("EXEC").stderr_part("more rights").run();
+    assert!(snapshot(&sandbox.home()).is_empty());
+}
+
+/// A file that becomes shorter while it is read is damage, and no death by SIGBUS.
+#[test]
+fn cut_short_while_it_is_read() {
+    let sandbox = Sandbox::new(Who::Caller);
+    let package = package(&sandbox);
+    let whole = fs::read(&package).unwrap();
+    let extract = || Run::new(&sandbox, pspf()).args(["extract", "t.psp", "-C", "to"]);
+    // Which of the maps is the first one of the package, and which read is the first one after the second of them:
+    // from there on threads read, and their calls are told in pieces.
+    let trace = Trace::of(&sandbox, "mmap,pread64", extract().any_stdout());
+    let shared = |call: &&String| call.contains("MAP_SHARED");
+    let first = trace.calls.iter().position(|call| shared(&call)).expect("the package is mapped");
+    let second = first + 1 + trace.calls[first + 1..].iter().position(|call| shared(&call)).expect("twice");
+    let count =
+        |name: &str, until: usize| trace.calls[..until].iter().filter(|call| call.starts_with(name)).count() + 1;
+    let (map, read) = (count("mmap", first), count("pread64", second));
+    for (point, call, number) in [("a map", "mmap", map), ("a read", "pread64", read)] {
+        pspf_tests::forks::write(&package, &whole);
+        pspf_tests::sandbox::remove_tree(&sandbox.work("to"));
+        let when = if call == "mmap" { "delay_exit" } else { "delay_enter" };
+        let rule = format!("inject={call}:{when}=1500000:when={number}");
+        let filter = format!("trace={call}");
+        let log = sandbox.root().join("tmp/log");
+        let words = ["strace", "-f", "-qq", "-e", &filter, "-e", &rule, "-o", log.to_str().unwrap()];
+        let run = extract().under(words);
+        let child = run.spawn();
+        std::thread::sleep(Duration::from_millis(700));
+        fs::File::options().write(true).open(&package).unwrap().set_len(3 << 20).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(121), "{point}: {} {said}", output.status);
+        assert!(said.starts_with("pspf: error[INTEGRITY]: ") && said.contains("shorter"), "{point}: {said}");
+        assert!(snapshot(&sandbox.work("to")).is_empty(), "{point}");
+    }
+}
+
+/// What a start asks of the environment: nothing that could make it check less.
+#[test]
+fn no_variable_makes_a_start_check_less() {
+    need("strings");
+    let sandbox = Sandbox::new(Who::Caller);
+    let stub = sandbox.write("stub", pspf_tests::programs::stub());
+    let output = output(Command::new("strings").arg(stub));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let is_name =
+        |word: &str| word.starts_with("PSPF_") && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    let mut names: Vec<String> = text
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| is_name(word))
+        .map(str::to_owned)
+        .collect();
+    names.extend(
+        ["PSPF_VERIFY", "PSPF_VALIDATION", "PSPF_SKIP_VERIFY", "PSPF_TRUST", "FLAVOR_VALIDATION", "PSPF_WORKENV"]
+            .map(str::to_owned),
+    );
+    names.retain(|name| !matches!(name.as_str(), "PSPF_SELF" | "PSPF_CACHE_DIR"));
+    let mut bytes = fs::read(&pspf_tests::probe_package().file).unwrap();
+    let at = bytes.len() - 9000;
+    bytes[at] ^= 1;
+    let at = bytes.len() - 8000;
+    bytes[at] ^= 1;
+    let package = sandbox.write_program("damaged.psp", bytes);
+    for name in names {
+        for value in ["0", "1", "none", "off", "false", "minimal", "skip", "/"] {
+            Run::new(&sandbox, &package).env(&name, value).fails("INTEGRITY").run();
+        }
+    }
+}
