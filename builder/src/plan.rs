@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pspf_format::tree::EntryKind;
+use pspf_format::tree::{EntryKind, MAX_DEPTH, MAX_ENTRIES};
 use pspf_format::{
     EnvRules, FileName, LauncherMetadata, Lifecycle, Metadata, Mode, Operations, Package, PackageWord, Platform, Pspf,
     Run, SEAL_VERSION, Sha256, SlotId, SlotIndexMetadata, SlotMetadata,
@@ -118,6 +118,7 @@ impl SlotPlan {
         let metadata = source.metadata().at("reading", &source)?;
         let content = if metadata.is_dir() {
             let tree = directory(&table, &source, output)?;
+            hold_to_limits(&tree, &source)?;
             tree.hold_to_platform(own_platform.as_ref().unwrap_or(platform))?;
             SlotContent::Tree(tree)
         } else if metadata.is_file() {
@@ -263,4 +264,21 @@ fn wrong(field: &str, error: pspf_format::Error) -> Failure {
 pub(crate) fn file_name(path: &Path) -> anyhow::Result<String> {
     let name = path.file_name().and_then(|name| name.to_str());
     name.map(str::to_owned).ok_or_else(|| Failure::usage(format!("{}: the name is not UTF-8", shown(path))).into())
+}
+/// Says before any work what a reader would refuse after it.
+fn hold_to_limits(tree: &Tree, source: &Path) -> anyhow::Result<()> {
+    let count = tree.entries.len();
+    if count > MAX_ENTRIES as usize {
+        return Failure::usage(format!("{} holds {count} entries, a slot at most {MAX_ENTRIES}", shown(source)))
+            .hint("pack it as several slots")
+            .err();
+    }
+    match tree.entries.iter().find(|(path, _)| path.depth() >= MAX_DEPTH) {
+        Some((path, _)) => {
+            Failure::usage(format!("{}: it lies more than {MAX_DEPTH} levels deep", shown(&source.join(path.as_str()))))
+                .hint("exclude it, or pack a directory below as a slot of its own")
+                .err()
+        }
+        None => Ok(()),
+    }
 }

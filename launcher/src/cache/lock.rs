@@ -11,6 +11,8 @@ use crate::sys::process::euid;
 
 /// How long to wait for another process that extracts the same slot.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a person at a terminal waits without a word.
+const QUIET: Duration = Duration::from_secs(1);
 /// How often to look.
 const INTERVAL: Duration = Duration::from_millis(5);
 
@@ -24,7 +26,12 @@ impl Lock {
     pub(crate) fn of_slot(cache: &Cache, key: &Sha256) -> Self {
         let Some(fd) = open(cache, key) else { return Self { _held: None } };
         let started = Instant::now();
+        let mut told = !rustix::termios::isatty(rustix::stdio::stderr());
         loop {
+            if !told && started.elapsed() > QUIET {
+                told = true;
+                crate::error::warn("another start unpacks the same slot; waiting for it");
+            }
             match try_lock(&fd) {
                 Some(true) => return Self { _held: Some(fd) },
                 Some(false) if started.elapsed() < PATIENCE => std::thread::sleep(INTERVAL),
