@@ -1,7 +1,7 @@
 //! Machines and callers that are not as one expects: limits, a missing /proc, odd umasks, file systems without locks.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,27 @@ fn little_memory(who: Who) {
 
 fn few_descriptors(who: Who) {
     starts_behind(who, "ulimit -n 16");
+}
+
+/// What cannot be looked at is not damaged: it stays, and the next start that can look finds it sound.
+fn too_few_descriptors_take_nothing(who: Who) {
+    let sandbox = Sandbox::new(who);
+    let package = package(&sandbox);
+    Run::new(&sandbox, &package).stdout("ran\n").run();
+    let before = fs::metadata(&sandbox.slots()[0]).unwrap().ino();
+    for limit in 4..9 {
+        for folder in ["slots", "receipts"] {
+            for name in sandbox.cached(folder).iter().filter(|name| folder == "receipts" || name.ends_with(".ok")) {
+                fs::remove_file(sandbox.cache().join(folder).join(name)).unwrap();
+            }
+        }
+        let script = format!("ulimit -n {limit}; exec \"$0\"");
+        let run = Run::new(&sandbox, "sh").args(["-c", &script]).arg(&package);
+        run.spawn().wait_with_output().unwrap();
+        assert_eq!(fs::metadata(&sandbox.slots()[0]).unwrap().ino(), before, "with {limit} descriptors");
+    }
+    Run::new(&sandbox, &package).stdout("ran\n").run();
+    assert_eq!(fs::metadata(&sandbox.slots()[0]).unwrap().ino(), before);
 }
 
 /// The modes in the cache are the same whatever the umask, and so is what the application gets.
@@ -112,6 +133,7 @@ fn a_lock_that_is_never_released(who: Who) {
 as_both! {
     little_memory
     few_descriptors
+    too_few_descriptors_take_nothing
     any_umask
     no_proc
     no_locks

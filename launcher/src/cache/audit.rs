@@ -50,8 +50,9 @@ impl Cache {
         if slot.key() != *key {
             return Ok(None);
         }
-        let Ok(directory) = crate::extract::open_directory(self.root(), &name) else {
-            return Ok(Some(Verdict::Damaged("it cannot be opened as a directory".to_owned())));
+        let directory = match self.open_slot(key)? {
+            Ok(directory) => directory,
+            Err(verdict) => return Ok(Some(verdict)),
         };
         let difference = compare::difference(directory.as_fd(), &index);
         let difference = difference.map_err(|source| Error::io("comparing", &self.path().join(&name), source))?;

@@ -155,12 +155,9 @@ impl Cache {
     /// # Errors
     /// [`Error::Package`] where the package's own index is wrong; [`Error::Io`] where the system does not let us look.
     pub fn compare(&self, package: &PackageFile, slot: Slot<'_>) -> Result<Verdict, Error> {
-        let Ok(directory) = crate::extract::open_directory(self.root(), slot_name(&slot.key())) else {
-            return Ok(if self.stamp(&slot.key()).is_none() && !self.occupied(&slot.key()) {
-                Verdict::Missing
-            } else {
-                Verdict::Damaged("it cannot be opened as a directory".to_owned())
-            });
+        let directory = match self.open_slot(&slot.key())? {
+            Ok(directory) => directory,
+            Err(verdict) => return Ok(verdict),
         };
         let index = slot_index(package, slot)?;
         let path = self.path().join(slot_name(&slot.key()));
@@ -169,8 +166,20 @@ impl Cache {
         Ok(difference.map_or(Verdict::Sound, Verdict::Damaged))
     }
 
-    fn occupied(&self, key: &Sha256) -> bool {
-        rustix::fs::statat(self.root(), slot_name(key), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    /// The directory of a slot, or what is to be said of it without one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the system does not let us look, which says nothing about the slot.
+    pub(super) fn open_slot(&self, key: &Sha256) -> Result<Result<OwnedFd, Verdict>, Error> {
+        let name = slot_name(key);
+        match crate::extract::open_directory(self.root(), &name) {
+            Ok(directory) => Ok(Ok(directory)),
+            Err(Errno::NOENT) => Ok(Err(Verdict::Missing)),
+            Err(Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {
+                Ok(Err(Verdict::Damaged("it cannot be opened as a directory".to_owned())))
+            }
+            Err(errno) => Err(self.failed("comparing", &name)(errno)),
+        }
     }
 
     /// Moves a damaged slot out of the way and removes it.
