@@ -3,6 +3,7 @@
 //! Every test has a [`Sandbox`] of its own; nothing is read from or written to the home of whoever runs the tests.
 //! Nothing is skipped: a test that needs a tool fails with the tool's name where it is missing.
 
+pub mod bench;
 pub mod forks;
 pub mod programs;
 pub mod run;

@@ -41,7 +41,7 @@ pub fn base() -> &'static Path {
 /// `pspf`, where every user can start it.
 pub fn pspf() -> &'static Path {
     static PSPF: OnceLock<PathBuf> = OnceLock::new();
-    PSPF.get_or_init(|| shared_copy(&build_pspf(), "pspf"))
+    PSPF.get_or_init(|| shared_copy(&build_pspf(&profile_directory()), "pspf"))
 }
 
 /// The program that reports what reached it, where every user can start it.
@@ -103,8 +103,8 @@ fn profile_directory() -> PathBuf {
     test.ancestors().nth(2).expect("the test is in target/PROFILE/deps").to_owned()
 }
 
-fn build_pspf() -> PathBuf {
-    let directory = profile_directory();
+/// Builds `pspf` with the profile and into the target directory that this directory of cargo's belongs to.
+pub fn build_pspf(directory: &Path) -> PathBuf {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let above = directory.parent().expect("the profile is in the target directory");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -118,7 +118,7 @@ fn build_pspf() -> PathBuf {
         "--message-format",
         "json-render-diagnostics",
     ]);
-    match name(&directory).as_str() {
+    match name(directory).as_str() {
         "debug" => {}
         profile => {
             cargo.args(["--profile", profile]);

@@ -1,0 +1,120 @@
+//! The command line of the bench.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Measure packed programs beside bare ones and beside other tools
+///
+/// Prints a table for each measurement, then every figure with its target, and whether it is met.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bench",
+    max_term_width = 100,
+    after_help = "\
+Payloads:
+  A  one static program that says hello
+  B  a CPython of about 90 MB in 3,000 files: import json, ssl, asyncio
+  C  the program of A, with 300 MiB of mixed data in a second slot
+  D  B as ten packages that share the slot of the runtime
+  E  45,000 files, 650 MB
+
+Measure on a machine that does nothing else. On Linux the caches should be on tmpfs: file systems that avoid inodes which
+were deleted a moment ago make every tool look slow."
+)]
+pub struct Args {
+    /// Payloads to measure, such as `A,C` [default: all]
+    #[arg(long, value_enum, ignore_case = true, value_delimiter = ',')]
+    pub(super) payload: Vec<Payload>,
+    /// What to measure [default: all but sizes, which take minutes]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(super) phase: Vec<Phase>,
+    /// Rounds of every measurement [default: from 5 for those of seconds to 200 for those of a millisecond]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) rounds: Option<u32>,
+    /// File for everything that was measured, round by round
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Directory to work in; it and its payloads are kept [default: one on /dev/shm where there is room, else in the
+    /// temporary directory, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub(super) work: Option<PathBuf>,
+    /// Launcher to pack with besides the one that is built into `pspf`, such as that of a release
+    #[arg(long, value_name = "FILE")]
+    pub(super) stub: Option<PathBuf>,
+    /// CPython prefix that B, D and E are made of [default: that of python3]
+    #[arg(long, value_name = "PREFIX")]
+    pub(super) python: Option<PathBuf>,
+    /// Further arguments of `pspf pack` to show sizes for, in one word; several times for a curve
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub(super) pack_with: Vec<String>,
+}
+
+/// What is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[value(rename_all = "UPPER")]
+pub(super) enum Payload {
+    A,
+    B,
+    C,
+    D,
+    E,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Phase {
+    /// Starts with everything in place: A, B, C
+    Warm,
+    /// System calls and instructions of a start: A, C. Takes half a minute, as every instruction is stopped at
+    Count,
+    /// First starts: all payloads
+    Cold,
+    /// Packing: B
+    Pack,
+    /// Verifying: C
+    Verify,
+    /// Sizes at the default level and at level 19: B
+    Sizes,
+}
+
+impl Args {
+    /// The payloads in order, each once.
+    pub(super) fn payloads(&self) -> Vec<Payload> {
+        let all = Payload::value_variants().iter().copied();
+        all.filter(|payload| self.payload.is_empty() || self.payload.contains(payload)).collect()
+    }
+
+    /// Whether this is to be measured.
+    pub(super) fn wants(&self, phase: Phase) -> bool {
+        if self.phase.is_empty() { phase != Phase::Sizes } else { self.phase.contains(&phase) }
+    }
+}
+
+impl std::fmt::Display for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Args {
+        Args::try_parse_from([&["bench"], words].concat()).unwrap()
+    }
+
+    #[test]
+    fn payloads_come_in_order_and_once() {
+        assert_eq!(parse(&[]).payloads().len(), 5);
+        assert_eq!(parse(&["--payload", "c,A,C"]).payloads(), [Payload::A, Payload::C]);
+    }
+
+    #[test]
+    fn sizes_are_measured_when_asked_for() {
+        assert!(parse(&[]).wants(Phase::Cold) && !parse(&[]).wants(Phase::Sizes));
+        let sizes = parse(&["--phase", "sizes"]);
+        assert!(sizes.wants(Phase::Sizes) && !sizes.wants(Phase::Warm));
+    }
+}
