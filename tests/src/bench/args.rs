@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Parser, ValueEnum};
 
 /// Measure packed programs beside bare ones and beside other tools
@@ -18,9 +19,10 @@ Payloads:
   C  the program of A, with 300 MiB of mixed data in a second slot
   D  B as ten packages that share the slot of the runtime
   E  45,000 files, 650 MB
+  J  a program in JavaScript, with --peers only
 
-Measure on a machine that does nothing else. On Linux the caches should be on tmpfs: file systems that avoid inodes which
-were deleted a moment ago make every tool look slow."
+Measure on a machine that does nothing else, with the work directory on tmpfs: a file system
+that avoids inodes which were deleted a moment ago makes every tool look slow."
 )]
 pub struct Args {
     /// Payloads to measure, such as `A,C` [default: all]
@@ -29,6 +31,13 @@ pub struct Args {
     /// What to measure [default: all but sizes, which take minutes]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(super) phase: Vec<Phase>,
+    /// Measure what other tools make of A, B, C and J too; those that are missing are named, with the commands that
+    /// install them
+    #[arg(long)]
+    pub(super) peers: bool,
+    /// Where the other tools are [default: pspf-bench/peers in the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    pub(super) peers_dir: Option<PathBuf>,
     /// Rounds of every measurement [default: from 5 for those of seconds to 200 for those of a millisecond]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rounds: Option<u32>,
@@ -59,6 +68,7 @@ pub(super) enum Payload {
     C,
     D,
     E,
+    J,
 }
 
 /// What is measured.
@@ -82,7 +92,18 @@ impl Args {
     /// The payloads in order, each once.
     pub(super) fn payloads(&self) -> Vec<Payload> {
         let all = Payload::value_variants().iter().copied();
+        let all = all.filter(|payload| self.peers || *payload != Payload::J);
         all.filter(|payload| self.payload.is_empty() || self.payload.contains(payload)).collect()
+    }
+
+    /// Where the other tools are.
+    pub(super) fn peers_dir(&self) -> anyhow::Result<PathBuf> {
+        if let Some(named) = &self.peers_dir {
+            return Ok(std::path::absolute(named)?);
+        }
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+        Ok(cache.context("there is no cache directory: name one with --peers-dir")?.join("pspf-bench/peers"))
     }
 
     /// Whether this is to be measured.
@@ -109,6 +130,7 @@ mod tests {
     fn payloads_come_in_order_and_once() {
         assert_eq!(parse(&[]).payloads().len(), 5);
         assert_eq!(parse(&["--payload", "c,A,C"]).payloads(), [Payload::A, Payload::C]);
+        assert_eq!(parse(&["--peers"]).payloads().last(), Some(&Payload::J));
     }
 
     #[test]

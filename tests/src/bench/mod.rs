@@ -13,6 +13,7 @@ mod group;
 mod machine;
 mod others;
 mod payloads;
+mod peers;
 mod place;
 mod report;
 mod rounds;

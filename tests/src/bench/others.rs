@@ -5,6 +5,9 @@ use std::time::Instant;
 
 use anyhow::Context;
 
+/// Seconds.
+const SHORT: f64 = 0.5;
+
 /// A moment.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -24,10 +27,14 @@ impl Watch {
         Ok(Self { since: Instant::now(), busy: busy / ticks, own: own / ticks })
     }
 
-    /// How many cores others kept busy since then, on average. Short times tell little: the kernel counts in ticks.
+    /// How many cores others kept busy since then, on average. A short time tells nothing, as the kernel counts in
+    /// ticks, and gives 0.
     pub(super) fn cores_of_others(&self) -> anyhow::Result<f64> {
         let now = Self::start()?;
-        let seconds = (now.since - self.since).as_secs_f64().max(0.001);
+        let seconds = (now.since - self.since).as_secs_f64();
+        if seconds < SHORT {
+            return Ok(0.0);
+        }
         Ok((((now.busy - self.busy) - (now.own - self.own)) / seconds).max(0.0))
     }
 }

@@ -61,7 +61,7 @@ fn row(group: &Group, series: &Series) -> Option<String> {
     Some(format!("{name:35}{median:>10}{p10:>9}{p90:>9}{min:>9}{max:>10}{ratio:>9}{difference:>10}{cpu:>9}{rss:>9}"))
 }
 
-/// What was made of payload B.
+/// What was made of a payload.
 pub(super) fn sizes(sizes: &[Size]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "\n{:60}{:>16}{:>12}{:>12}", "sizes", "bytes", "x first", "seconds")?;
@@ -69,7 +69,8 @@ pub(super) fn sizes(sizes: &[Size]) -> io::Result<()> {
     for size in sizes {
         let (bytes, ratio) = (Unit::Bytes.shown(size.bytes as f64), size.bytes as f64 / first as f64);
         let name: String = format!("  {}", size.name).chars().take(59).collect();
-        writeln!(out, "{name:60}{bytes:>16}{ratio:>12.4}{:>12.1}", size.seconds)?;
+        let seconds = size.seconds.map_or_else(String::new, |seconds| format!("{seconds:.1}"));
+        writeln!(out, "{name:60}{bytes:>16}{ratio:>12.4}{seconds:>12}")?;
     }
     out.flush()
 }

@@ -21,6 +21,7 @@ fn room(payload: Payload) -> u64 {
         Payload::A => 100_000_000,
         Payload::B => 1_500_000_000,
         Payload::C | Payload::D => 2_000_000_000,
+        Payload::J => 1_000_000_000,
         Payload::E => 4_000_000_000,
     }
 }
@@ -52,6 +53,8 @@ impl Session {
     pub(super) fn new(args: Args) -> anyhow::Result<Self> {
         let load_before = machine::load()?;
         let needed = args.payloads().into_iter().map(room).max().unwrap_or_default();
+        // Each of the other tools makes a file as large as a package, and a tree as large as the payload.
+        let needed = if args.peers { needed * 2 } else { needed };
         let place = Place::find(args.work.as_deref(), needed)?;
         let pspf = Pspf::build(&place)?;
         let mut stubs = vec![Stub { name: "pspf".into(), file: None }];

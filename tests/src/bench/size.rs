@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-/// A file that was made of payload B.
+/// A file that was made of a payload.
 #[derive(Clone, Debug)]
 pub(super) struct Size {
     pub(super) name: String,
     pub(super) command: String,
     pub(super) bytes: u64,
-    /// How long it took, once: in seconds.
-    pub(super) seconds: f64,
+    /// How long it took, once, in seconds; `None` where an earlier run made it.
+    pub(super) seconds: Option<f64>,
 }
 
 impl Size {

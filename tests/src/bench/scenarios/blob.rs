@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::COLD_RSS;
 use super::hello::HELLO;
-use crate::bench::args::Phase;
+use super::peers::{Packed, beside};
+use crate::bench::args::{Payload, Phase};
 use crate::bench::counts::differing;
 use crate::bench::figure::{Figure, Unit};
 use crate::bench::session::Session;
@@ -48,7 +49,8 @@ pub(super) fn run(session: &mut Session) -> anyhow::Result<()> {
     if session.args.wants(Phase::Verify) {
         super::verify::run(session, package)?;
     }
-    Ok(())
+    let content = Some(blob.as_path());
+    beside(session, &Packed { payload: Payload::C, bare: &hello, start: HELLO, content, packages: &packages })
 }
 
 /// A and C in the same rounds: whatever differs grows with the package.

@@ -1,7 +1,8 @@
 //! Payload A: one static program. What is left of a start when the program itself costs nothing.
 
+use super::peers::{Packed, beside};
 use super::{Start, WARM_RSS};
-use crate::bench::args::Phase;
+use crate::bench::args::{Payload, Phase};
 use crate::bench::compile::GREETING;
 use crate::bench::figure::{Figure, Unit};
 use crate::bench::session::Session;
@@ -51,5 +52,6 @@ pub(super) fn run(session: &mut Session) -> anyhow::Result<()> {
         }
         session.keep(group)?;
     }
-    Ok(())
+    let packed = Packed { payload: Payload::A, bare: &hello, start: HELLO, content: None, packages: &packages };
+    beside(session, &packed)
 }

@@ -4,6 +4,7 @@ mod blob;
 mod hello;
 mod many;
 mod pack;
+mod peers;
 mod python;
 mod shared;
 mod sizes;
@@ -24,6 +25,8 @@ use super::session::Session;
 use super::spawn::Program;
 use super::tools::{self, Stub};
 
+pub(super) use peers::HELLO_JS;
+
 /// The most memory that a warm start may use, and that a first start may.
 const WARM_RSS: f64 = 2e6;
 const COLD_RSS: f64 = 64.0 * 1024.0 * 1024.0;
@@ -38,6 +41,7 @@ pub(super) fn run(session: &mut Session, payload: Payload) -> anyhow::Result<()>
         Payload::C => blob::run(session),
         Payload::D => shared::run(session),
         Payload::E => many::run(session),
+        Payload::J => peers::javascript(session),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Payload B: a CPython. Starts of a real program, first and later ones; packing, and sizes.
 
+use super::peers::{Packed, beside};
 use super::{COLD_RSS, Start};
-use crate::bench::args::Phase;
+use crate::bench::args::{Payload, Phase};
 use crate::bench::figure::{Figure, Unit};
 use crate::bench::payloads::python::{PROGRAM, SAYS};
 use crate::bench::session::Session;
@@ -44,6 +45,8 @@ pub(super) fn run(session: &mut Session) -> anyhow::Result<()> {
             session.judge_memory("cold", &group, &stub.name, COLD_RSS);
             session.keep(group)?;
         }
+        let content = Some(tree.as_path());
+        beside(session, &Packed { payload: Payload::B, bare: &bare, start: OK, content, packages: &packages })?;
     }
     if session.args.wants(Phase::Pack) {
         super::pack::run(session, &tree)?;

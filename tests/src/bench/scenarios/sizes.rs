@@ -36,7 +36,7 @@ pub(super) fn run(session: &mut Session, tree: &Path) -> anyhow::Result<()> {
         sizes.push(pack(session, &manifest, &stub, &words)?.0);
     }
     report::sizes(&sizes)?;
-    session.sizes = sizes;
+    session.sizes.extend(sizes);
     Ok(())
 }
 
@@ -58,6 +58,6 @@ fn pack(session: &mut Session, manifest: &Path, stub: &Stub, more: &[String]) ->
 
 fn made(session: &mut Session, name: &str, case: Case, out: &Path) -> anyhow::Result<Size> {
     let command = case.program.shown();
-    let seconds = session.prepare(case)?.as_secs_f64();
+    let seconds = Some(session.prepare(case)?.as_secs_f64());
     Ok(Size { name: name.to_owned(), command, bytes: std::fs::metadata(out)?.len(), seconds })
 }
