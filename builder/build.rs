@@ -9,16 +9,20 @@ use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs};
 
 /// What the stub is made of, from the workspace root.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "Cargo.toml",
     "Cargo.lock",
     "launcher/Cargo.toml",
     "launcher/src",
+    "launcher/stub.ld",
     "format-spec/Cargo.toml",
     "format-spec/src",
     "keys/Cargo.toml",
     "keys/src",
 ];
+
+/// The variable that asks for the recipe `release`.
+const RECIPE: &str = "PSPF_STUB_RECIPE";
 
 fn main() -> ExitCode {
     match build() {
@@ -38,9 +42,14 @@ struct Recipe {
     kind: &'static str,
     /// The C compiler for zstd's decoder, where the target has none of its own.
     c_compiler: Option<&'static str>,
+    /// Whether this is the recipe for a release: the standard library's `core` and `alloc` are compiled too, for size.
+    release: bool,
+    /// The C library and what it needs: without Rust's standard library nobody names them.
+    libraries: &'static [&'static str],
 }
 
 fn build() -> Result<(), String> {
+    println!("cargo::rerun-if-env-changed={RECIPE}");
     let workspace = Path::new(&var("CARGO_MANIFEST_DIR")?).join("..").canonicalize().map_err(|e| e.to_string())?;
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
@@ -64,12 +73,44 @@ fn recipe() -> Result<Recipe, String> {
         return Err(format!("`{target}` cannot hold a launcher yet: packages are made for Linux, on Linux"));
     }
     let musl = format!("{arch}-unknown-linux-musl");
+    let release = is_release()?;
     if has_std(&musl)? {
         let c_compiler = if found("musl-gcc") { None } else { ["cc", "gcc", "clang"].into_iter().find(|c| found(c)) };
-        return Ok(Recipe { target: musl, kind: "musl, static", c_compiler });
+        return Ok(Recipe {
+            target: musl,
+            kind: if release { "musl, static, release recipe" } else { "musl, static" },
+            c_compiler,
+            release,
+            libraries: &["-Wl,-Bstatic", "-lc"],
+        });
+    }
+    if release {
+        return Err(format!("{RECIPE}=release needs the musl target: `rustup target add {musl}`"));
     }
     println!("cargo::warning=the launcher is linked with glibc and starts slower: `rustup target add {musl}`");
-    Ok(Recipe { target, kind: "glibc, static", c_compiler: None })
+    Ok(Recipe {
+        target,
+        kind: "glibc, static",
+        c_compiler: None,
+        release,
+        libraries: &["-Wl,-Bstatic", "-lgcc_eh", "-lgcc", "-lc"],
+    })
+}
+
+/// Whether the recipe for a release is asked for and can be followed.
+fn is_release() -> Result<bool, String> {
+    match env::var(RECIPE).unwrap_or_default().as_str() {
+        "" => Ok(false),
+        "release" => {
+            let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?);
+            if sysroot.join("lib/rustlib/src/rust/library/core").exists() {
+                Ok(true)
+            } else {
+                Err(format!("{RECIPE}=release needs the standard library's source: `rustup component add rust-src`"))
+            }
+        }
+        other => Err(format!("{RECIPE} is `{other}`; it can be `release`, or unset")),
+    }
 }
 
 /// Whether the compiler has the standard library of this target.
@@ -105,8 +146,21 @@ fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<Pat
     let places = places.into_iter().filter_map(|(from, to)| Some((from?, to)));
     let places: Vec<_> = places.chain([(target_dir.to_owned(), "/stub")]).collect();
     let mut rust_flags = vec!["-Crelocation-model=static".to_owned(), "-Ctarget-feature=+crt-static".to_owned()];
+    rust_flags.extend(recipe.libraries.iter().map(|library| format!("-Clink-arg={library}")));
+    if recipe.target.starts_with("x86_64-unknown-linux-musl") {
+        let script = workspace.join("launcher").join("stub.ld");
+        rust_flags.extend(["-Cforce-unwind-tables=no", "-Clink-arg=-Wl,--build-id=none"].map(str::to_owned));
+        rust_flags.push("-Clink-arg=-Wl,--no-eh-frame-hdr".to_owned());
+        rust_flags.push(format!("-Clink-arg=-Wl,-T,{}", script.display()));
+    }
+    if recipe.release {
+        rust_flags.extend(["-Zunstable-options", "-Cpanic=immediate-abort"].map(str::to_owned));
+    }
     // A fortified call needs functions that only glibc has; the compiler of a distribution may turn it on unasked.
     let mut c_flags = "-U_FORTIFY_SOURCE -fno-stack-protector".to_owned();
+    // Of zstd's decoders that differ in speed by nothing that can be measured, one each; nobody reads its error texts.
+    c_flags += " -fno-asynchronous-unwind-tables -fno-unwind-tables -DHUF_FORCE_DECOMPRESS_X1=1";
+    c_flags += " -DZSTD_FORCE_DECOMPRESS_SEQUENCES_SHORT=1 -DZSTD_STRIP_ERROR_STRINGS=1";
     for (from, to) in &places {
         rust_flags.push(format!("--remap-path-prefix={}={to}", from.display()));
         if !from.to_string_lossy().contains(char::is_whitespace) {
@@ -120,11 +174,18 @@ fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<Pat
     let underscored = recipe.target.replace('-', "_");
     cargo
         .current_dir(workspace)
-        .args(["build", "--package", "pspf-launcher", "--bin", "pspf-launcher", "--profile", "stub", "--quiet"])
+        .args(["build", "--package", "pspf-launcher", "--bin", "pspf-launcher", "--features", "stub"])
+        .args(["--profile", "stub", "--quiet"])
         .args(["--target", &recipe.target, "--target-dir"])
         .arg(target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}"))
         .env(format!("CFLAGS_{underscored}"), c_flags);
+    if recipe.release {
+        // Decoding and hashing stay as they are: a first start is made of these.
+        cargo.env("RUSTC_BOOTSTRAP", "1").args(["-Zbuild-std=core,alloc", "-Zbuild-std-features=optimize_for_size"]);
+        cargo.args(["--config", "profile.stub.opt-level='z'"]);
+        cargo.args(["--config", "profile.stub.package.curve25519-dalek.opt-level='s'"]);
+    }
     if workspace.join("Cargo.lock").exists() {
         cargo.arg("--locked");
     }

@@ -9,20 +9,26 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use pspf_format::{Class, Sha256};
 use pspf_launcher::cache::{Access, Cache, Removal, Scope, Verdict, candidates};
-use pspf_launcher::{Environment, PackageFile, check};
+use pspf_launcher::{Environment, PackageFile, Thorough, check};
 use serde::Serialize;
 
+use crate::build_cache_command::{self, BuildReport};
 use crate::failure::{Failure, shown};
+use crate::paths::{c_path, path};
 use crate::voice::size;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Schema of the JSON that these commands print.
 const SCHEMA: u32 = 1;
 
-/// Look after the cache of extracted slots
+/// Look after the cache of extracted slots, and the build cache
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Where it is: PSPF_CACHE_DIR, else XDG_CACHE_HOME/pspf, else ~/.cache/pspf.
+Where they are: PSPF_CACHE_DIR, else XDG_CACHE_HOME/pspf, else ~/.cache/pspf.
+
+The build cache holds frames that `pspf pack` has compressed, so that packing again compresses only what changed. It
+holds at most PSPF_BUILD_CACHE_SIZE bytes (such as 500M or 5G; 2G by default; 0 turns it off): what was not used for
+the longest time is removed.
 
 Examples:
   pspf cache list                what is there, and when it was last used
@@ -36,13 +42,13 @@ pub(crate) struct CacheArgs {
 
 #[derive(Debug, Subcommand)]
 enum CacheCommand {
-    /// List packages and slots
+    /// List packages and slots, and what the build cache holds
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Say where the cache is and how large
+    /// Say where the caches are and how large
     Info {
         /// Print JSON
         #[arg(long)]
@@ -58,7 +64,7 @@ enum CacheCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Remove packages that were not used for some time, and slots that no package uses
+    /// Remove packages and compressed frames that were not used for some time, and slots that no package uses
     Prune {
         /// Days since the last use
         #[arg(long, value_name = "DAYS", default_value_t = 30)]
@@ -67,11 +73,14 @@ enum CacheCommand {
         #[arg(long)]
         now: bool,
     },
-    /// Remove packages, and the slots that only they use
+    /// Remove packages, and the slots that only they use; or the build cache
     Remove {
         /// Package files or package ids
-        #[arg(required = true, value_name = "FILE|ID")]
+        #[arg(required_unless_present = "build", value_name = "FILE|ID")]
         packages: Vec<PathBuf>,
+        /// All of the build cache
+        #[arg(long)]
+        build: bool,
         /// Also what was used within a day, as long as no package starts meanwhile; never what a running program uses
         #[arg(long)]
         now: bool,
@@ -90,14 +99,18 @@ pub(crate) fn run(args: &CacheArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         CacheCommand::Warm { files } => files.iter().try_for_each(|file| warm(file, out)),
         CacheCommand::Prune { older_than, now } => {
             let unused_for = if *now { Duration::ZERO } else { DAY * (*older_than).max(1) };
-            remove(&[Scope::All], unused_for, out)
+            remove(&[Scope::All], unused_for, out)?;
+            build_cache_command::prune(unused_for, out)
         }
-        CacheCommand::Remove { packages, now } => {
+        CacheCommand::Remove { packages, build, now } => {
             let scopes = packages
                 .iter()
                 .map(|package| package_id(package).map(Scope::Package))
                 .collect::<Result<Vec<_>, _>>()?;
-            remove(&scopes, if *now { Duration::ZERO } else { DAY }, out)
+            if !scopes.is_empty() {
+                remove(&scopes, if *now { Duration::ZERO } else { DAY }, out)?;
+            }
+            if *build { build_cache_command::remove(out) } else { Ok(()) }
         }
         CacheCommand::Verify => verify(out),
     }
@@ -109,7 +122,7 @@ fn existing() -> Option<Cache> {
 
 /// Where the first start would make a cache.
 fn place() -> PathBuf {
-    candidates(&Environment::of_process()).next().map(|candidate| candidate.path).unwrap_or_default()
+    candidates(&Environment::of_process()).next().map(|candidate| path(&candidate.path).to_owned()).unwrap_or_default()
 }
 
 #[derive(Serialize)]
@@ -119,6 +132,7 @@ struct Report {
     bytes: u64,
     packages: Vec<PackageReport>,
     slots: Vec<SlotReport>,
+    build: BuildReport,
 }
 
 #[derive(Serialize)]
@@ -145,6 +159,7 @@ fn report() -> anyhow::Result<Report> {
             bytes: 0,
             packages: Vec::new(),
             slots: Vec::new(),
+            build: BuildReport::new()?,
         });
     };
     let listing = cache.list()?;
@@ -168,6 +183,7 @@ fn report() -> anyhow::Result<Report> {
         bytes,
         packages: packages.collect(),
         slots,
+        build: BuildReport::new()?,
     })
 }
 
@@ -194,7 +210,7 @@ fn list(json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     if report.slots.is_empty() {
         writeln!(out, "nothing in {}", shown(Path::new(&report.directory)))?;
     }
-    Ok(())
+    report.build.print(out)
 }
 
 fn info(json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -210,20 +226,20 @@ fn info(json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
         count(report.slots.len() as u64, "slot"),
         size(report.bytes)
     )?;
-    Ok(())
+    report.build.print(out)
 }
 
-fn warm(path: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
-    let file = PackageFile::open(path)?;
+fn warm(package: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+    let file = PackageFile::open(&c_path(package))?;
     let sealed = file.unverified()?.verify_all().map_err(|error| file.wrong(error))?;
-    let package = file.opened(sealed)?;
-    check(&file, &package, false)?;
+    let verified = file.opened(sealed)?;
+    check(&file, &verified, Thorough::default())?;
     let mut tried = Vec::new();
     for candidate in candidates(&Environment::of_process()) {
         match Cache::writable(&candidate, Access::Shared) {
             Ok(cache) => {
-                let slots = cache.warm_package(&file, &package)?;
-                writeln!(out, "{}: {} in {}", shown(path), count(slots.len() as u64, "slot"), shown(cache.path()))?;
+                let slots = count(cache.warm_package(&file, &verified)?.len() as u64, "slot");
+                writeln!(out, "{}: {slots} in {}", shown(package), shown(path(cache.path())))?;
                 return Ok(());
             }
             Err(reason) => tried.push((candidate.path, reason)),
@@ -237,7 +253,7 @@ fn package_id(given: &Path) -> anyhow::Result<Sha256> {
     if let Some(id) = given.to_str().and_then(Sha256::from_hex) {
         return Ok(id);
     }
-    let file = PackageFile::open(given)?;
+    let file = PackageFile::open(&c_path(given))?;
     let sealed = file.unverified()?.verify().map_err(|error| file.wrong(error))?;
     Ok(sealed.package_id())
 }
@@ -279,20 +295,20 @@ fn verify(out: &mut dyn Write) -> anyhow::Result<()> {
     if damaged == 0 {
         return Ok(());
     }
-    Failure::new(Class::Integrity, format!("damage in {}: {}", shown(cache.path()), count(damaged, "slot")))
+    Failure::new(Class::Integrity, format!("damage in {}: {}", shown(path(cache.path())), count(damaged, "slot")))
         .hint("they are extracted anew at the next start of a package that needs them")
         .err()
         .context("checking the cache")
 }
 
 /// A number with its noun.
-fn count(number: u64, noun: &str) -> String {
+pub(crate) fn count(number: u64, noun: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{ending}")
 }
 
 /// How long ago, for people.
-fn ago(seconds: i64) -> String {
+pub(crate) fn ago(seconds: i64) -> String {
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     match SystemTime::now().duration_since(then).map_or(0, |since| since.as_secs()) {
         0..120 => "just now".to_owned(),

@@ -1,15 +1,17 @@
 //! `pspf extract`: slots as ordinary files and directories.
 
+use std::ffi::CStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use pspf_format::Slot;
-use pspf_launcher::{Error, PackageFile, Progress, check, extract_to};
+use pspf_launcher::{Error, PackageFile, Progress, Thorough, check, extract_to};
 
 use crate::failure::{At, Failure, shown};
 use crate::interrupt;
+use crate::paths::{c_path, path};
 
 /// Extract slots as ordinary files and directories
 ///
@@ -32,10 +34,10 @@ pub(crate) struct ExtractArgs {
 
 /// Prints the path of each extracted slot.
 pub(crate) fn run(args: &ExtractArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let file = PackageFile::open(&args.file)?;
+    let file = PackageFile::open(&c_path(&args.file))?;
     let sealed = file.unverified()?.verify_all().map_err(|error| file.wrong(error))?;
     let package = file.opened(sealed)?;
-    check(&file, &package, false)?;
+    check(&file, &package, Thorough::default())?;
     let slots: Vec<_> = match &args.slot {
         Some(id) => vec![package.slot(id).ok_or_else(|| Error::UnknownSlot { slot: id.clone() })?],
         None => package.slots().collect(),
@@ -49,15 +51,14 @@ pub(crate) fn run(args: &ExtractArgs, out: &mut dyn Write) -> anyhow::Result<()>
     for slot in slots {
         let mut staging = PathBuf::new();
         let mut announced = Ok(());
-        let announce = |path: &Path| {
-            staging = path.to_owned();
-            announced = interrupt::announce(path);
+        let announce = |work: &CStr| {
+            staging = path(work).to_owned();
+            announced = interrupt::announce(&staging);
         };
-        let extracted = extract_to(&file, slot, &args.directory, announce, &progress);
+        let extracted = extract_to(&file, slot, &c_path(&args.directory), announce, &progress);
         interrupt::conclude(&staging, || ());
         announced.context("waiting for signals")?;
-        let path = extracted?;
-        writeln!(out, "{}: {}", slot.metadata.id, shown(&path))?;
+        writeln!(out, "{}: {}", slot.metadata.id, shown(path(&extracted?)))?;
     }
     Ok(())
 }
@@ -68,7 +69,7 @@ fn hold_apart(slots: &[Slot<'_>], directory: &Path) -> anyhow::Result<()> {
         let target = slot.metadata.target.as_str();
         let path = directory.join(target);
         if path.symlink_metadata().is_ok() {
-            return Err(Error::Exists { path }.into());
+            return Err(Error::Exists { path: c_path(&path) }.into());
         }
         let same = |other: &&Slot<'_>| other.metadata.target.as_str() == target;
         if let Some(other) = slots.iter().take(position).find(same) {

@@ -106,6 +106,11 @@ impl Input {
         Ok(Self { manifest, base: PathBuf::new(), file: None })
     }
 
+    /// Everything that is packed.
+    pub(crate) fn sources(&self) -> Vec<PathBuf> {
+        self.manifest.slots.iter().map(|slot| self.base.join(&slot.source)).collect()
+    }
+
     /// Name, version and description, those of the command line first.
     pub(crate) fn package(&self, args: &PackArgs) -> anyhow::Result<Package> {
         let table = &self.manifest.package;

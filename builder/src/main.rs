@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod build_cache;
+mod build_cache_command;
+mod build_cache_files;
 mod cache_command;
 mod compress;
 mod content;
@@ -21,9 +24,11 @@ mod key_command;
 mod keyfile;
 mod links;
 mod manifest;
+mod order;
 mod output;
 mod pack_command;
 mod pack_report;
+mod paths;
 mod plan;
 mod program;
 mod pyc;
@@ -34,6 +39,7 @@ mod sign_command;
 mod signers;
 mod slot;
 mod start;
+mod stream;
 mod stub;
 mod tree;
 mod verify_check;
@@ -50,7 +56,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use pspf_format::Class;
-use pspf_launcher::sys::map::exit_on_truncation;
 
 use crate::args::{Cli, Command};
 
@@ -61,7 +66,6 @@ fn main() -> ExitCode {
     };
     let is_verify = matches!(cli.command, Command::Verify(_));
     let code = |class: Class| ExitCode::from(if is_verify { class.verify_code() } else { class.exit_code() });
-    exit_on_truncation(if is_verify { Class::Integrity.verify_code() } else { Class::Integrity.exit_code() });
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         voice::say(&format!("pspf: error[{}]: this program panicked at {place}\n", Class::Internal));

@@ -3,10 +3,12 @@
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
-use pspf_format::{END_MAGIC, START_MAGIC, TRAILER_LEN};
+use pspf_format::{END_MAGIC, START_MAGIC, Span, TRAILER_LEN};
 use tempfile::NamedTempFile;
 
 use crate::failure::{At, Failure, shown};
@@ -15,6 +17,9 @@ use crate::interrupt;
 /// How a file is called before it is complete, so that what a killed program left is never packed.
 const STAGED_PREFIX: &str = ".pspf-";
 const STAGED_SUFFIX: &str = ".tmp";
+
+/// How much is copied at once.
+const COPY: usize = 256 << 10;
 
 /// Whether this is the name of a package that was never completed.
 pub(crate) fn is_staged(name: &OsStr) -> bool {
@@ -84,6 +89,27 @@ impl Destination {
         let file = interrupt::create(|| builder.tempfile_in(&self.directory), |file| file.path().to_owned());
         Ok(Staged { file: Some(file.at("creating a temporary file in", &self.directory)?), destination: self })
     }
+}
+
+/// Copies what `source` holds from `from` to its place in `target`, on two threads: one reads while the other writes.
+pub(crate) fn copy(source: &File, from: u64, target: &File, to: Span) -> io::Result<()> {
+    let next = AtomicU64::new(0);
+    let work = || {
+        let mut buffer = vec![0; COPY];
+        loop {
+            let done = next.fetch_add(COPY as u64, Ordering::Relaxed);
+            let Some(left) = to.len.checked_sub(done).filter(|&left| left > 0) else { return Ok(()) };
+            let len = usize::try_from(left).map_or(COPY, |left| left.min(COPY));
+            let bytes = buffer.get_mut(..len).unwrap_or_default();
+            source.read_exact_at(bytes, from + done)?;
+            target.write_all_at(bytes, to.offset + done)?;
+        }
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(work);
+        let own: io::Result<()> = work();
+        own.and(other.join().unwrap_or_else(|_| Err(io::Error::other("a thread that copies ended early"))))
+    })
 }
 
 /// A package on its way. Dropping it removes it.

@@ -10,12 +10,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pspf_format::{Draft, Layout, Metadata};
 
 use crate::args::PackArgs;
+use crate::build_cache::BuildCache;
 use crate::compress::Settings;
 use crate::failure::{Failure, shown};
 use crate::input::Input;
 use crate::output::{Destination, Staged};
 use crate::pack_report::PackReport;
-use crate::plan::{Plan, SlotContent};
+use crate::plan::{Plan, SlotContent, SlotPlan};
 use crate::signers::Signers;
 use crate::slot::{StoredSlot, Storing};
 use crate::stub::Launcher;
@@ -49,6 +50,7 @@ fn pack(args: &PackArgs) -> anyhow::Result<(Destination, PackReport)> {
     let launcher = Launcher::load(args.launcher.as_deref())?;
     let signers = Signers::load_or_make(&args.key, &args.passphrase)?;
     let manifest = input.file.clone();
+    let sources = input.sources();
     let named = |error: anyhow::Error| match &manifest {
         Some(file) => error.context(shown(file)),
         None => error,
@@ -58,19 +60,23 @@ fn pack(args: &PackArgs) -> anyhow::Result<(Destination, PackReport)> {
     warnings.extend(launcher.oddity());
     warnings.extend(crate::program::look(&plan, &launcher.platform).map_err(named)?);
 
-    let progress = progress(plan.slots.iter().map(crate::plan::SlotPlan::content_size).sum());
+    let cache = BuildCache::open(&sources)?;
+    let progress = progress(plan.slots.iter().map(SlotPlan::content_size).sum());
     let storing = Storing {
-        settings: Settings::all_cores(args.level),
+        settings: Settings::all_cores(args.level, cache, progress.clone()),
         mtime: epoch.unwrap_or(DEFAULT_MTIME),
-        progress: progress.clone(),
     };
     let mut spool = destination.spool()?;
-    let mut stored = Vec::new();
-    for slot in &plan.slots {
+    let store = |slot: &SlotPlan| {
         progress.set_message(slot.id.to_string());
-        stored.push(storing.store(slot, &mut spool).with_context(|| format!("slot `{}`", slot.id))?);
-    }
+        storing.store(slot, &mut spool).with_context(|| format!("slot `{}`", slot.id))
+    };
+    let stored: anyhow::Result<Vec<_>> = plan.slots.iter().map(store).collect();
+    let cache = storing.settings.cache;
+    // Also where packing has failed: what it kept stays useful, and counts.
+    cache.iter().for_each(BuildCache::hold_to_limit);
     progress.finish_and_clear();
+    let stored = stored?;
     warnings.extend(stored.iter().filter_map(pyc_warning));
 
     let metadata = plan.metadata(
@@ -79,12 +85,14 @@ fn pack(args: &PackArgs) -> anyhow::Result<(Destination, PackReport)> {
         stored.iter().map(|slot| slot.metadata.clone()).collect(),
     )?;
     let mut staged = destination.stage()?;
-    write(&mut staged, &metadata, &launcher, &mut spool, &signers, epoch.unwrap_or(0))
+    write(&mut staged, &metadata, &launcher, &spool, &signers, epoch.unwrap_or(0))
         .with_context(|| format!("writing {}", shown(&destination.path)))?;
-    let read_back = crate::readback::verify(staged.file()?, &destination.path, &signers.public_keys())?;
+    let read_back = crate::readback::verify(staged.file()?, &destination.path, &signers.public_keys(), args.json)?;
     staged.commit()?;
-    let report =
-        PackReport::new(&destination.path, &read_back, &launcher, &stored, &signers, started.elapsed(), warnings);
+    let mut report = PackReport::new(&destination.path, &read_back, &launcher, &stored, &signers);
+    report.build_cache = cache.map(|cache| cache.path().to_string_lossy().into_owned());
+    report.seconds = started.elapsed().as_secs_f64();
+    report.warnings = warnings;
     Ok((destination, report))
 }
 
@@ -105,7 +113,7 @@ fn write(
     staged: &mut Staged<'_>,
     metadata: &Metadata,
     launcher: &Launcher,
-    spool: &mut File,
+    spool: &File,
     signers: &Signers,
     build_timestamp: u64,
 ) -> anyhow::Result<()> {
@@ -123,11 +131,10 @@ fn write(
     put(layout.metadata.offset, &stored_metadata)?;
     put(layout.slot_table.offset, &layout.table)?;
     put(layout.trailer.offset, &draft.trailer()?)?;
-    spool.rewind()?;
+    let mut from = 0;
     for span in &layout.slots {
-        file.seek(SeekFrom::Start(span.offset))?;
-        let copied = io::copy(&mut io::Read::take(&mut *spool, span.len), file)?;
-        anyhow::ensure!(copied == span.len, "internal error: the spool is too short");
+        crate::output::copy(spool, from, file, *span)?;
+        from += span.len;
     }
     Ok(())
 }

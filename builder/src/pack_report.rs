@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -27,12 +26,14 @@ pub(crate) struct PackReport {
     /// Length of all file content that was packed.
     content_size: u64,
     slots: Vec<SlotReport>,
+    /// Directory of the build cache; `null` where none was used.
+    pub(crate) build_cache: Option<String>,
     launcher: LauncherReport,
     /// `ed25519:` and 64 hex digits each; the first is the signer in the index.
     signers: Vec<String>,
     /// The key was made for this package and is gone.
     throw_away_key: bool,
-    seconds: f64,
+    pub(crate) seconds: f64,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -41,7 +42,8 @@ pub(crate) struct FileReport {
     /// Characters that are not UTF-8 are replaced: JSON cannot hold them.
     pub(crate) path: String,
     pub(crate) size: u64,
-    pub(crate) sha256: String,
+    /// Always there in the JSON; nobody else asks for it.
+    pub(crate) sha256: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,6 +56,10 @@ struct SlotReport {
     files: usize,
     content_size: u64,
     stored_size: u64,
+    /// Frames of the stored slot; none for `raw`.
+    frames: usize,
+    /// How many of them were not compressed, but found in the build cache.
+    frames_reused: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,8 +76,6 @@ impl PackReport {
         launcher: &Launcher,
         stored: &[StoredSlot],
         signers: &Signers,
-        time: Duration,
-        warnings: Vec<String>,
     ) -> Self {
         let metadata = read_back.package.metadata();
         let slots = stored.iter().map(|slot| SlotReport {
@@ -82,6 +86,8 @@ impl PackReport {
             files: slot.files,
             content_size: slot.content_size,
             stored_size: slot.metadata.stored_size,
+            frames: slot.frames.all,
+            frames_reused: slot.frames.reused,
         });
         Self {
             schema: SCHEMA,
@@ -92,6 +98,7 @@ impl PackReport {
             package_id: read_back.package.package_id().to_string(),
             content_size: stored.iter().map(|slot| slot.content_size).sum(),
             slots: slots.collect(),
+            build_cache: None,
             launcher: LauncherReport {
                 kind: launcher.kind.clone(),
                 size: metadata.launcher.size,
@@ -99,8 +106,8 @@ impl PackReport {
             },
             signers: fingerprints(read_back),
             throw_away_key: signers.throw_away,
-            seconds: time.as_secs_f64(),
-            warnings,
+            seconds: 0.0,
+            warnings: Vec::new(),
         }
     }
 
@@ -124,6 +131,11 @@ impl PackReport {
             let (id, kind) = (&slot.id, slot.kind);
             writeln!(out, "  {label:10} {id:width$}  {kind}{lifecycle}, {files}, {content} -> {stored}{ratio}")?;
         }
+        let count = |of: fn(&SlotReport) -> usize| self.slots.iter().map(of).sum::<usize>();
+        let (frames, reused) = (count(|slot| slot.frames), count(|slot| slot.frames_reused));
+        if reused > 0 {
+            writeln!(out, "  reused     {reused} of {frames} frames, from the build cache")?;
+        }
         writeln!(out, "  launcher   {} ({})", size(self.launcher.size), self.launcher.kind)?;
         write_signers(&self.signers, out)?;
         if self.throw_away_key {
@@ -139,7 +151,8 @@ impl PackReport {
 
 impl FileReport {
     pub(crate) fn new(path: &Path, read_back: &ReadBack) -> Self {
-        Self { path: path.to_string_lossy().into_owned(), size: read_back.size, sha256: read_back.sha256.to_string() }
+        let sha256 = read_back.sha256.map(|sha256| sha256.to_string());
+        Self { path: path.to_string_lossy().into_owned(), size: read_back.size, sha256 }
     }
 }
 

@@ -1,18 +1,20 @@
 //! `pspf sign`: adds a signature to a package, or signs it anew.
 
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::Context;
 use pspf_format::{Class, Draft, VerifiedPackage};
 use pspf_keys::PublicKey;
-use pspf_launcher::PackageFile;
+use pspf_launcher::{PackageFile, Thorough};
 use serde::Serialize;
 
 use crate::args::SignArgs;
 use crate::failure::{At, Failure, shown};
 use crate::output::Destination;
 use crate::pack_report::{FileReport, fingerprints, print_json, write_signers};
+use crate::paths::c_path;
 use crate::readback::ReadBack;
 use crate::signers::Signers;
 
@@ -34,11 +36,12 @@ struct SignReport {
 pub(crate) fn run(args: &SignArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     // A link to a package is left as it is: what it points to is signed.
     let real = args.file.canonicalize().at("opening", &args.file)?;
-    let file = PackageFile::open(&real)?;
+    let file = PackageFile::open(&c_path(&real))?;
     // Whoever signs the same file at the same time waits here, and finds below that it was replaced.
-    file.file().lock().at("locking", &args.file)?;
+    let mut source = File::from(file.file().try_clone_to_owned().at("opening", &args.file)?);
+    source.lock().at("locking", &args.file)?;
     let now = real.metadata().at("reading", &args.file)?;
-    let own = file.file().metadata().at("reading", &args.file)?;
+    let own = source.metadata().at("reading", &args.file)?;
     if (now.dev(), now.ino()) != (own.dev(), own.ino()) {
         return Failure::new(Class::Io, format!("{} was replaced meanwhile", shown(&args.file)))
             .hint("sign it again")
@@ -46,7 +49,7 @@ pub(crate) fn run(args: &SignArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     let sealed = file.unverified()?.verify_all().map_err(|error| file.wrong(error))?;
     let package = file.opened(sealed)?;
-    pspf_launcher::check(&file, &package, false)?;
+    pspf_launcher::check(&file, &package, Thorough::default())?;
     let signers = Signers::load(&args.key, &args.passphrase)?;
     let (trailer, expected) = signed(&package, &signers, args.replace).with_context(|| shown(&args.file))?;
 
@@ -54,15 +57,14 @@ pub(crate) fn run(args: &SignArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut staged = destination.stage()?;
     let mode = own.mode();
     let mut write = || -> io::Result<()> {
-        let mut source = file.file();
         source.seek(SeekFrom::Start(0))?;
         let target = staged.file()?;
-        io::copy(&mut source.take(package.layout().trailer.offset), target)?;
+        io::copy(&mut (&source).take(package.layout().trailer.offset), target)?;
         target.write_all(&trailer)?;
         staged.set_mode(mode)
     };
     write().at("writing", &args.file)?;
-    let read_back = crate::readback::verify(staged.file()?, &args.file, &expected)?;
+    let read_back = crate::readback::verify(staged.file()?, &args.file, &expected, args.json)?;
     staged.commit()?;
     report(args, &read_back, signers.public_keys().len()).print(args.json, out)
 }

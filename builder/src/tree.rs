@@ -46,6 +46,14 @@ impl FileStamp {
             ctime: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+
+    /// Whether this is the metadata of the same file, unchanged.
+    pub(crate) fn is_of(&self, metadata: &Metadata) -> bool {
+        self.size == metadata.len()
+            && (self.device, self.inode) == (metadata.dev(), metadata.ino())
+            && self.mtime == (metadata.mtime(), metadata.mtime_nsec())
+            && self.ctime == (metadata.ctime(), metadata.ctime_nsec())
+    }
 }
 
 /// What is worth telling about a tree although it can be packed.
@@ -92,6 +100,8 @@ impl Tree {
         let mut stamps: Vec<FileStamp> = Vec::new();
         let mut hard_links = Vec::new();
         let mut names: HashMap<(u64, u64), (u32, TreePath)> = HashMap::new();
+        let files = files.into_iter().collect();
+        let files = crate::order::by_likeness(files, |(path, (stamp, ..))| (path.as_str(), stamp.size));
         for (path, (stamp, mode, shared)) in files {
             let inode = (stamp.device, stamp.inode);
             if shared && let Some((file, target)) = names.get(&inode) {
@@ -326,9 +336,9 @@ mod tests {
                 "lib/a/",
                 "lib/b/",
                 "alias*",
+                "top",
                 "lib/a/x.py",
                 "lib/b/x.pyc",
-                "top",
                 "bin/tool=5:alias",
                 "lib/link->../bin/tool"
             ]

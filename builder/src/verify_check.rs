@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use pspf_format::{Class, Error as FormatError, Hasher, Sha256, SlotMetadata, UnverifiedPackage, VerifiedPackage};
 use pspf_keys::PublicKey;
-use pspf_launcher::{Error, PackageFile, check};
+use pspf_launcher::{Error, PackageFile, Thorough, check};
 
 use crate::keyfile;
+use crate::paths::c_path;
 use crate::verify_coverage::Coverage;
 use crate::verify_unsealed;
 
@@ -21,6 +22,8 @@ const CHUNK: usize = 1 << 20;
 pub(crate) struct Checks {
     pub(crate) deep: bool,
     pub(crate) allow_unsealed: bool,
+    /// The digest of the whole file is reported: a second pass over it.
+    pub(crate) digest: bool,
 }
 
 /// The keys that the caller trusts.
@@ -31,7 +34,7 @@ pub(crate) struct Anchors(Vec<(PathBuf, PublicKey)>);
 #[derive(Debug)]
 struct Intact {
     signers: Vec<PublicKey>,
-    sha256: Sha256,
+    sha256: Option<Sha256>,
     /// What of it that is, for messages.
     what: &'static str,
     /// Checks that were asked for and could not be made.
@@ -63,7 +66,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Examined {
     pub(crate) path: PathBuf,
     pub(crate) size: Option<u64>,
-    /// Digest of the bytes that were checked, or of the file where a check ended early.
+    /// Digest of the bytes that were checked, where it was asked for, or of the file where a check ended early.
     pub(crate) sha256: Option<Sha256>,
     pub(crate) facts: Facts,
     pub(crate) verdict: Verdict,
@@ -226,11 +229,10 @@ pub(crate) fn open(path: &Path) -> Result<PackageFile, Error> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => {
             let what = if found.is_dir() { "it is a directory" } else { "it is not a regular file" };
-            let source = std::io::Error::other(what);
-            Err(Error::Io { action: "reading", path: path.to_owned(), source })
+            Err(Error::NotAFile { path: c_path(path), what })
         }
         // An error comes again, with its words.
-        _ => PackageFile::open(path),
+        _ => PackageFile::open(&c_path(path)),
     }
 }
 
@@ -245,7 +247,7 @@ pub(crate) fn examine(path: &Path, anchors: &Anchors, checks: Checks) -> Examine
         }
     };
     let (sha256, verdict) = match intact(&file, checks, &mut facts) {
-        Ok(intact) => (Some(intact.sha256), anchors.judge(&intact)),
+        Ok(intact) => (intact.sha256, anchors.judge(&intact)),
         // What is no package at all may be of any length; nothing is known that its digest could help to find.
         Err(problem) if problem.class == Class::Format => (None, problem.into()),
         Err(problem) => (whole(&file).ok(), problem.into()),
@@ -275,7 +277,8 @@ fn intact_sealed(
     let package = file.opened(sealed)?;
     facts.identity = Some(Identity::of(&package));
     facts.slots = package.slots().map(|slot| SlotFact::signed(slot.metadata)).collect();
-    let checked = check(file, &package, checks.deep).inspect_err(|error| {
+    let thorough = Thorough { deep: checks.deep, digest: checks.digest };
+    let checked = check(file, &package, thorough).inspect_err(|error| {
         // Any other part may be wrong as well: nothing is said of the slots that were not named.
         if let Error::Package { source: FormatError::SlotDigest { slot, .. }, .. } = error
             && let Some(fact) = facts.slots.iter_mut().find(|fact| fact.id == slot.as_str())
@@ -326,7 +329,7 @@ fn intact_unsealed(file: &PackageFile, checks: Checks, facts: &mut Facts) -> Res
     facts.launcher = measured.launcher;
     facts.coverage = Some(opened.coverage(file.size()));
     let (signers, skipped) = (facts.signers.clone(), facts.skipped.clone());
-    Ok(Intact { signers, sha256: measured.sha256, what: "what is signed of the file", skipped })
+    Ok(Intact { signers, sha256: Some(measured.sha256), what: "what is signed of the file", skipped })
 }
 
 impl Identity {

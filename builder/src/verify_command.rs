@@ -54,7 +54,7 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut dyn Write) -> u8 {
             return Verdict::UNDECIDED;
         }
     };
-    let checks = Checks { deep: args.deep, allow_unsealed: args.allow_unsealed };
+    let checks = Checks { deep: args.deep, allow_unsealed: args.allow_unsealed, digest: args.json };
     let mut codes = Vec::new();
     let mut reports = Vec::new();
     let mut written = Ok(());

@@ -248,8 +248,9 @@ pub(crate) fn print_file(examined: &Examined, anchors: &Anchors, out: &mut dyn W
     for skipped in &facts.skipped {
         line("skipped", skipped, out)?;
     }
-    if let (Some(bytes), Some(sha256)) = (examined.size, examined.sha256) {
-        line("file", format!("{}, sha256 {sha256}", size(bytes)), out)?;
+    if let Some(bytes) = examined.size {
+        let digest = examined.sha256.map(|sha256| format!(", sha256 {sha256}")).unwrap_or_default();
+        line("file", format!("{}{digest}", size(bytes)), out)?;
     }
     Ok(())
 }

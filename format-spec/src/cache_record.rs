@@ -1,5 +1,9 @@
 //! The cache's own records (SPEC §10.3). They are not part of a package; they are here because their layout is fixed too.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use bincode::{Decode, Encode};
 
 use crate::{Record, Sha256};
@@ -111,7 +115,7 @@ impl Receipt {
             schema: CACHE_SCHEMA,
             slot_count: u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
             package_id: self.package_id.0,
-            label: std::array::from_fn(|at| self.label.as_bytes().get(at).copied().unwrap_or(0)),
+            label: core::array::from_fn(|at| self.label.as_bytes().get(at).copied().unwrap_or(0)),
             validity: self.validity,
         };
         seal(self.slots.iter().fold(header.to_bytes(), |mut bytes, slot| {

@@ -1,6 +1,6 @@
 //! Error classes and the exit codes that belong to them (SPEC §11).
 
-use std::fmt;
+use core::fmt;
 
 /// What kind of failure an error is; decides the exit code of the launcher and of `pspf verify`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

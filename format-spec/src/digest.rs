@@ -1,8 +1,7 @@
 //! SHA-256 digests and their text form.
 
-use std::fmt;
+use core::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::Digest as _;
 
 /// A SHA-256 digest (FIPS 180-4). Text form: 64 lowercase hexadecimal digits.
@@ -34,9 +33,19 @@ impl Sha256 {
         }
         Some(Self(out))
     }
+
+    /// 64 lowercase hexadecimal digits.
+    pub(crate) fn to_hex(self) -> [u8; 64] {
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&digits(byte));
+        }
+        text
+    }
 }
 
-fn nibble(digit: u8) -> Option<u8> {
+/// The value of a lowercase hexadecimal digit.
+pub(crate) fn nibble(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
@@ -44,28 +53,20 @@ fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
+/// A byte as two lowercase hexadecimal digits.
+pub(crate) fn digits(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 15].map(|half| half + if half < 10 { b'0' } else { b'a' - 10 })
+}
+
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(str::from_utf8(&self.to_hex()).unwrap_or_default())
     }
 }
 
 impl fmt::Debug for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sha256({self})")
-    }
-}
-
-impl Serialize for Sha256 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Sha256 {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        Self::from_hex(&text).ok_or_else(|| de::Error::custom("expected 64 lowercase hexadecimal digits"))
     }
 }
 

@@ -1,10 +1,14 @@
 //! A trailer on its way: the index is fixed, signatures come in, bytes come out (SPEC §5.3).
 
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
 use pspf_keys::{PublicKey, Signature};
 
-use crate::index::{INDEX_LEN, IndexBlock, index_checksum};
+use crate::index::{END_MAGIC, INDEX_LEN, IndexBlock, START_MAGIC, index_checksum};
 use crate::layout::Layout;
-use crate::package::{SealedIndex, trailer};
+use crate::package::SealedIndex;
 use crate::seal::{FLAG_BASE_SIGNATURE, SEAL_OFFSET, SealEntry, SealHeader, encode_entries, signed_message};
 use crate::{Error, LauncherMetadata, MAX_SIGNATURES, Record, Sha256};
 
@@ -36,11 +40,7 @@ impl Draft {
 
     /// The index of an existing package, with its signatures.
     pub fn of(sealed: &SealedIndex) -> Self {
-        Self {
-            index: Box::new(sealed.index().clone()),
-            seal: sealed.seal().clone(),
-            entries: sealed.entries().to_vec(),
-        }
+        Self { index: sealed.index().block(), seal: sealed.seal().clone(), entries: sealed.entries().to_vec() }
     }
 
     /// Names the first signer and drops all signatures. `base_signature` is that key's over the metadata JSON,
@@ -107,7 +107,9 @@ impl Draft {
     /// [`Error::Seal`] while the first signer's signature is missing.
     pub fn trailer(&self) -> Result<Vec<u8>, Error> {
         match self.entries.first() {
-            Some(first) if first.public_key == self.index.public_key => Ok(trailer(&self.index_bytes())),
+            Some(first) if first.public_key == self.index.public_key => {
+                Ok([&START_MAGIC[..], &self.index_bytes(), &END_MAGIC].concat())
+            }
             _ => Err(Error::Seal { what: "its first signature is not by the key in the index" }),
         }
     }

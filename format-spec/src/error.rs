@@ -1,6 +1,7 @@
 //! Everything that can be wrong with a package.
 
-use std::fmt;
+use alloc::string::String;
+use core::fmt;
 
 use pspf_keys::Fingerprint;
 
@@ -168,4 +169,4 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl core::error::Error for Error {}

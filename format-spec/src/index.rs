@@ -1,5 +1,8 @@
 //! The trailer and the index block (SPEC §3): the last 8,200 bytes of a package.
 
+use alloc::boxed::Box;
+use core::ops::Range;
+
 use bincode::{Decode, Encode};
 
 use crate::{Error, Record, Span};
@@ -16,7 +19,15 @@ pub const END_MAGIC: [u8; 4] = [0xF0, 0x9F, 0xAA, 0x84];
 pub const FORMAT_VERSION: u32 = 0x2025_0001;
 
 /// Where `index_checksum` stands in the index.
-const CHECKSUM: std::ops::Range<usize> = 4..8;
+const CHECKSUM: Range<usize> = 4..8;
+/// Where `integrity_signature` holds the base signature, and what follows in it.
+const BASE_SIGNATURE: Range<usize> = 128..192;
+const AFTER_BASE_SIGNATURE: Range<usize> = 192..640;
+/// Where `attestation_key_fp` stands.
+const FINGERPRINT: Range<usize> = 1376..1440;
+/// All that a sealed package leaves unused: zero, but for these words of 32 bits.
+const UNUSED: [Range<usize>; 4] = [60..64, 640..704, 712..1376, 1440..1568];
+const CONSTANTS: [(usize, u32); 4] = [(644, 4096), (832, 0x81), (856, FORMAT_VERSION), (860, 1)];
 
 /// The index block, field by field as PSPF/2025 has it. Everything here is a claim until the seal is verified.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -72,14 +83,13 @@ impl Record for IndexBlock {
 impl IndexBlock {
     /// An index with the constants of a sealed package and everything else zero.
     pub fn empty() -> Self {
-        let zero = [0; INDEX_LEN];
-        let mut index = Self::from_bytes(&zero).unwrap_or_else(|| unreachable!("zeros decode"));
-        index.format_version = FORMAT_VERSION;
-        index.page_size = 4096;
-        index.capabilities = 0x81;
-        index.compatibility = FORMAT_VERSION;
-        index.protocol_version = 1;
-        index
+        let mut bytes = [0; INDEX_LEN];
+        for (at, value) in CONSTANTS.into_iter().chain([(0, FORMAT_VERSION)]) {
+            for (byte, value) in bytes.iter_mut().skip(at).zip(value.to_le_bytes()) {
+                *byte = value;
+            }
+        }
+        Self::from_bytes(&bytes).unwrap_or_else(|| unreachable!("every byte has a meaning"))
     }
 
     /// Where the metadata is claimed to be.
@@ -91,37 +101,85 @@ impl IndexBlock {
     pub fn slot_table_span(&self) -> Span {
         Span { offset: self.slot_table_offset, len: self.slot_table_size }
     }
+}
 
-    /// An empty index with every field of this one that a sealed package leaves to the packer.
-    fn constants(&self) -> Box<Self> {
-        let mut index = Box::new(Self::empty());
-        index.index_checksum = self.index_checksum;
-        index.package_size = self.package_size;
-        index.launcher_size = self.launcher_size;
-        index.metadata_offset = self.metadata_offset;
-        index.metadata_size = self.metadata_size;
-        index.slot_table_offset = self.slot_table_offset;
-        index.slot_table_size = self.slot_table_size;
-        index.slot_count = self.slot_count;
-        index.public_key = self.public_key;
-        index.metadata_checksum = self.metadata_checksum;
-        index.integrity_signature = self.integrity_signature;
-        index.build_timestamp = self.build_timestamp;
-        index.attestation_key_fp = self.attestation_key_fp;
-        index.seal = self.seal;
-        index
+/// The first fields of the index, those that place the parts, under the names that they have in [`IndexBlock`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct IndexHead {
+    pub(crate) format_version: u32,
+    pub(crate) index_checksum: u32,
+    pub(crate) package_size: u64,
+    pub(crate) launcher_size: u64,
+    pub(crate) metadata_offset: u64,
+    pub(crate) metadata_size: u64,
+    pub(crate) slot_table_offset: u64,
+    pub(crate) slot_table_size: u64,
+    pub(crate) slot_count: u32,
+    pub(crate) flags: u32,
+    pub(crate) public_key: [u8; 32],
+    pub(crate) metadata_checksum: [u8; 32],
+}
+
+impl Record for IndexHead {
+    const LEN: usize = 128;
+}
+
+/// An index as it was read. Only its head is taken apart: a start needs no more.
+#[derive(Clone, Debug)]
+pub(crate) struct Index {
+    pub(crate) head: IndexHead,
+    bytes: Box<[u8; INDEX_LEN]>,
+}
+
+impl Index {
+    /// Reads the index inside a trailer, as [`index_bytes`] does.
+    pub(crate) fn parse(trailer: &[u8]) -> Result<Self, Error> {
+        let bytes = index_bytes(trailer)?;
+        let head = bytes.get(..IndexHead::LEN).and_then(IndexHead::from_bytes).ok_or(Error::NotAPackage)?;
+        Ok(Self { head, bytes: Box::new(*bytes) })
+    }
+
+    /// All its bytes.
+    pub(crate) fn bytes(&self) -> &[u8; INDEX_LEN] {
+        &self.bytes
+    }
+
+    /// All its fields.
+    pub(crate) fn block(&self) -> Box<IndexBlock> {
+        Box::new(IndexBlock::from_bytes(self.bytes.as_slice()).unwrap_or_else(IndexBlock::empty))
+    }
+
+    /// Where the metadata is claimed to be.
+    pub(crate) fn metadata_span(&self) -> Span {
+        Span { offset: self.head.metadata_offset, len: self.head.metadata_size }
+    }
+
+    /// Where the slot table is claimed to be.
+    pub(crate) fn slot_table_span(&self) -> Span {
+        Span { offset: self.head.slot_table_offset, len: self.head.slot_table_size }
+    }
+
+    /// The first 64 bytes of `integrity_signature`.
+    pub(crate) fn base_signature(&self) -> [u8; 64] {
+        self.bytes.get(BASE_SIGNATURE).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; 64])
+    }
+
+    /// `attestation_key_fp`.
+    pub(crate) fn fingerprint(&self) -> &[u8] {
+        self.bytes.get(FINGERPRINT).unwrap_or_default()
     }
 
     /// Fails if a field that a sealed package does not use differs from its constant, or if the unused
     /// bytes of `integrity_signature` are not zero (SPEC §3).
     pub(crate) fn hold_to_constants(&self) -> Result<(), Error> {
-        if *self != *self.constants() {
+        let expected = |at| CONSTANTS.iter().find(|(place, _)| *place == at).map_or(0, |(_, value)| *value);
+        if UNUSED.into_iter().flat_map(|range| range.step_by(4)).any(|at| word(&self.bytes, at) != expected(at)) {
             return Err(Error::Index {
                 field: "a field that a sealed package leaves unused",
                 expected: "its constant",
             });
         }
-        if self.integrity_signature.iter().skip(64).any(|&byte| byte != 0) {
+        if self.bytes.get(AFTER_BASE_SIGNATURE).unwrap_or_default().iter().any(|&byte| byte != 0) {
             return Err(Error::Index { field: "integrity_signature", expected: "zero after byte 64" });
         }
         Ok(())
@@ -150,12 +208,15 @@ pub(crate) fn index_bytes(trailer: &[u8]) -> Result<&[u8; INDEX_LEN], Error> {
         (false, false) => return Err(Error::NotAPackage),
         _ => return Err(Error::DamagedTrailer { what: "one of its two magics is wrong" }),
     }
-    let word = |at: usize| index.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
-    if word(CHECKSUM.start) != index_checksum(index) {
+    if word(index, CHECKSUM.start) != index_checksum(index) {
         return Err(Error::DamagedTrailer { what: "the index does not match its checksum" });
     }
-    if word(0) != FORMAT_VERSION {
-        return Err(Error::FormatVersion { found: word(0) });
+    if word(index, 0) != FORMAT_VERSION {
+        return Err(Error::FormatVersion { found: word(index, 0) });
     }
     Ok(index)
+}
+
+fn word(index: &[u8; INDEX_LEN], at: usize) -> u32 {
+    index.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }

@@ -3,6 +3,8 @@
 //! The layout and the whole slot table follow from the sizes of the parts and the signed metadata. The builder
 //! writes what this computes; the reader computes it again and compares.
 
+use alloc::vec::Vec;
+
 use crate::index::TRAILER_LEN;
 use crate::span::align;
 use crate::{Error, Pspf, Record, SlotDescriptor, Span};

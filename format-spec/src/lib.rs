@@ -1,16 +1,25 @@
 //! The Progressive Secure Package Format: `SPEC.md` in this folder is normative, this crate is its only reader.
 //!
-//! It opens no file, prints nothing and reads no clock: bytes come in, types that say what was proven come out.
+//! It opens no file, prints nothing and reads no clock: bytes come in, types that say what was proven come out. It
+//! needs an allocator and no standard library, so that the launcher can do without one.
 
+#![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
 
 mod cache_record;
 mod class;
+mod crc32;
 mod descriptor;
 mod digest;
 mod draft;
 mod error;
+mod gzip;
 mod index;
+mod json;
+mod json_reader;
+mod json_scan;
 mod layout;
 mod metadata;
 mod names;
@@ -18,6 +27,8 @@ mod operations;
 mod package;
 mod record;
 mod rendering;
+#[cfg(feature = "tools")]
+mod reports;
 mod seal;
 mod slot_key;
 mod slot_tail;
@@ -27,6 +38,8 @@ pub mod template;
 pub mod tree;
 mod tree_reader;
 mod unsealed;
+#[cfg(feature = "tools")]
+mod unsealed_package;
 pub mod zstd_frame;
 
 pub use cache_record::{
@@ -48,10 +61,11 @@ pub use operations::Operations;
 pub use package::{SealedIndex, Slot, UnverifiedPackage, VerifiedPackage};
 pub use pspf_keys as keys;
 pub use record::Record;
-pub(crate) use rendering::Rendering;
 pub use seal::{
     ENTRIES_OFFSET, FLAG_BASE_SIGNATURE, MAX_SIGNATURES, SEAL_OFFSET, SEAL_VERSION, SealEntry, SealHeader,
     signed_message,
 };
 pub use span::{ALIGNMENT, Span, align};
-pub use unsealed::{UnsealedIndex, UnsealedPackage, UnsealedSlot};
+pub use unsealed::UnsealedIndex;
+#[cfg(feature = "tools")]
+pub use unsealed_package::{UnsealedPackage, UnsealedSlot};

@@ -4,12 +4,13 @@
 //! readers. The JSON is canonical: a reader encodes again what it understood and compares every byte, so there
 //! is no key it skipped, no duplicate it dropped and no rendering that says something else.
 
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
 
-use serde::{Deserialize, Serialize};
-
-use crate::{Error, FileName, Operations, PackageWord, Platform, Rendering, Sha256, SlotId, template, tree};
+use crate::json::{self, Optional, object, words};
+use crate::{Error, FileName, Operations, PackageWord, Platform, Sha256, SlotId, gzip, template, tree};
 
 /// Longest JSON, in bytes: the reference readers stop there.
 pub const MAX_JSON: u64 = 1 << 20;
@@ -30,17 +31,17 @@ pub struct Metadata {
 }
 
 /// Who the package is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
     /// Name, also that of the file by default.
     pub name: PackageWord,
     /// Version, free in form.
     pub version: PackageWord,
     /// One line for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
+
+object!(Package { required name, required version, optional description });
 
 /// The launcher as the metadata names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +53,7 @@ pub struct LauncherMetadata {
 }
 
 /// The key `pspf`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pspf {
     /// Version of the seal: 1. With this and no seal, the seal was removed.
     pub seal: u32,
@@ -67,50 +67,46 @@ pub struct Pspf {
     pub slots: Vec<SlotMetadata>,
 }
 
+object!(Pspf { required seal, required tool_version, required platform, required run, required slots });
+
 /// What to start, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// The command, one template an argument; the first is the program.
     pub command: Vec<String>,
     /// What the application sees as `argv[0]` instead of the resolved program.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub argv0: Option<String>,
     /// The directory to start in, a template; the caller's where there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// Rules for the environment.
-    #[serde(default, skip_serializing_if = "EnvRules::is_empty")]
     pub env: EnvRules,
 }
 
+object!(Run { required command, optional argv0, optional cwd, optional env });
+
 /// Rules for the application's environment, applied in this order: unset, map, set (SPEC §6.5).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnvRules {
     /// Patterns (`*`, `?`) of variables to remove.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unset: Vec<String>,
     /// Patterns of variables that `unset` and `map` leave alone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pass: Vec<String>,
     /// Variables to rename, old name to new name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub map: BTreeMap<String, String>,
     /// Variables to set; values are templates.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, String>,
 }
 
-impl EnvRules {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
+object!(EnvRules { optional unset, optional pass, optional map, optional set });
+
+impl Optional for EnvRules {
+    fn is_absent(&self) -> bool {
+        self.unset.is_empty() && self.pass.is_empty() && self.map.is_empty() && self.set.is_empty()
     }
 }
 
 /// One slot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotMetadata {
     /// Its name in `{slot:ID}` and in every command.
     pub id: SlotId,
@@ -121,7 +117,6 @@ pub struct SlotMetadata {
     /// When it is extracted.
     pub lifecycle: Lifecycle,
     /// The platform it is for; with lifecycle `platform` only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
     /// Executable or not, for a single file; a directory is `0755`.
     pub mode: Mode,
@@ -132,13 +127,24 @@ pub struct SlotMetadata {
     /// Length of the decoded stream.
     pub expanded_size: u64,
     /// Its slot index; absent where the operations are `raw`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<SlotIndexMetadata>,
 }
 
+object!(SlotMetadata {
+    required id,
+    required target,
+    required operations,
+    required lifecycle,
+    optional platform,
+    required mode,
+    required stored_size,
+    required sha256,
+    required expanded_size,
+    optional index,
+});
+
 /// Where a slot's index is and how much it may make a reader allocate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotIndexMetadata {
     /// Length of its compressed form, at the end of the stored bytes.
     pub stored_size: u64,
@@ -152,9 +158,16 @@ pub struct SlotIndexMetadata {
     pub frames: u32,
 }
 
+object!(SlotIndexMetadata {
+    required stored_size,
+    required sha256,
+    required expanded_size,
+    required entries,
+    required frames,
+});
+
 /// When a slot is extracted (SPEC §6.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifecycle {
     /// Before the first start.
     Runtime,
@@ -167,6 +180,8 @@ pub enum Lifecycle {
     /// As `runtime`, on its own platform only.
     Platform,
 }
+
+words!(Lifecycle { Runtime, Eager, Lazy, Dev, Platform });
 
 impl Lifecycle {
     /// Code in the slot table.
@@ -193,15 +208,15 @@ impl Lifecycle {
 }
 
 /// The two modes that content can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Data.
-    #[serde(rename = "0644")]
     Data,
     /// A program, or a directory.
-    #[serde(rename = "0755")]
     Executable,
 }
+
+words!(Mode { Data, Executable });
 
 impl Mode {
     /// Permission bits.
@@ -211,12 +226,20 @@ impl Mode {
             Self::Executable => 0o755,
         }
     }
+
+    /// The text in the metadata: four octal digits.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Data => "0644",
+            Self::Executable => "0755",
+        }
+    }
 }
 
 impl Metadata {
     /// The canonical JSON (SPEC §6.1).
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(&Rendering::of(self)).unwrap_or_default()
+        json::written(self)
     }
 
     /// The stored form: the canonical JSON as one gzip member.
@@ -227,8 +250,7 @@ impl Metadata {
         let json = self.to_json();
         // What cannot be read again is never written.
         Self::from_json(&json)?;
-        let mut gzip = flate2::GzBuilder::new().operating_system(255).write(Vec::new(), flate2::Compression::best());
-        gzip.write_all(&json).and_then(|()| gzip.finish()).map_err(|_| Error::Gzip)
+        Ok(gzip::compress(&json))
     }
 
     /// Reads the stored form.
@@ -236,35 +258,17 @@ impl Metadata {
     /// # Errors
     /// Everything that is not the canonical encoding of sound metadata is refused.
     pub fn parse(stored: &[u8]) -> Result<Self, Error> {
-        Self::from_json(&gunzip(stored)?)
+        Self::from_json(&gzip::expand(stored)?)
     }
 
     fn from_json(json: &[u8]) -> Result<Self, Error> {
         if json.len() as u64 > MAX_JSON {
             return Err(Error::Limit { what: "bytes of metadata JSON", most: MAX_JSON, found: json.len() as u64 });
         }
-        let rendering: Rendering =
-            serde_json::from_slice(json).map_err(|error| Error::Json { reason: error.to_string() })?;
-        let metadata = rendering.into_metadata()?;
+        let metadata: Self = json::read(json)?;
         metadata.pspf.hold_to_rules()?;
-        if metadata.to_json() != json {
-            return Err(Error::NotCanonical);
-        }
         Ok(metadata)
     }
-}
-
-/// The JSON inside a stored gzip member, which must be all there is.
-pub(crate) fn gunzip(stored: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut rest = stored;
-    let mut json = Vec::new();
-    let mut member = flate2::bufread::GzDecoder::new(&mut rest).take(MAX_JSON + 1);
-    member.read_to_end(&mut json).map_err(|_| Error::Gzip)?;
-    drop(member);
-    if json.len() as u64 > MAX_JSON {
-        return Err(Error::Limit { what: "bytes of metadata JSON", most: MAX_JSON, found: json.len() as u64 });
-    }
-    if rest.is_empty() { Ok(json) } else { Err(Error::Gzip) }
 }
 
 impl Pspf {
@@ -338,7 +342,7 @@ impl Run {
 impl SlotMetadata {
     /// The JSON of this slot alone, for the cache's own use.
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        json::written(self)
     }
 
     /// Reads what [`Self::to_json`] wrote.
@@ -346,7 +350,7 @@ impl SlotMetadata {
     /// # Errors
     /// [`Error::Json`], or what the metadata of a package would be refused for.
     pub fn from_json(json: &[u8]) -> Result<Self, Error> {
-        let slot: Self = serde_json::from_slice(json).map_err(|error| Error::Json { reason: error.to_string() })?;
+        let slot: Self = json::read(json)?;
         slot.hold_to_rules()?;
         Ok(slot)
     }

@@ -2,12 +2,16 @@
 //!
 //! Each is made by parsing only, so that whoever holds one need not look at it again.
 
-use std::fmt;
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
 
 use crate::Error;
+use crate::json::{self, Json};
+use crate::json_reader::Reader;
 
 /// Longest path inside a tree, in bytes (Linux `PATH_MAX` less its NUL).
 pub const MAX_PATH: usize = 4095;
@@ -19,8 +23,7 @@ pub const MAX_ID: usize = 64;
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $reason:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $type(Arc<str>);
 
         impl $type {
@@ -33,17 +36,29 @@ macro_rules! name {
         impl TryFrom<String> for $type {
             type Error = Error;
             fn try_from(text: String) -> Result<Self, Error> {
-                match $reason(&text) {
-                    None => Ok(Self(text.into())),
-                    Some(reason) => Err(Error::Name { name: text, reason }),
-                }
+                text.as_str().try_into()
             }
         }
 
         impl TryFrom<&str> for $type {
             type Error = Error;
             fn try_from(text: &str) -> Result<Self, Error> {
-                text.to_owned().try_into()
+                match $reason(text) {
+                    None => Ok(Self(text.into())),
+                    Some(reason) => Err(Error::Name { name: text.to_owned(), reason }),
+                }
+            }
+        }
+
+        impl Json for $type {
+            fn write(&self, out: &mut Vec<u8>) {
+                json::put_string(out, &self.0);
+            }
+
+            fn read(reader: &mut Reader<'_>) -> Result<Self, Box<Error>> {
+                let start = reader.position();
+                let text = reader.string()?;
+                Self::try_from(&*text).map_err(|error| reader.wrong(start, &error))
             }
         }
 
@@ -130,14 +145,40 @@ fn component_reason(text: &str) -> Option<&'static str> {
         Some("a component is longer than 255 bytes")
     } else if text.contains('/') {
         Some("a file name holds no `/`")
-    } else if text.chars().any(char::is_control) {
+    } else if has_control(text) {
         Some("it holds a control character")
     } else {
         None
     }
 }
 
+/// Whether one of its characters is a control character (Unicode category Cc), of which only two forms exist in UTF-8.
+fn has_control(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.iter().any(|&byte| byte < 0x20 || byte == 0x7f)
+        || bytes.windows(2).any(|pair| matches!(pair, [0xc2, 0x80..=0x9f]))
+}
+
+/// Whether this is a path of printable ASCII that breaks no rule: one quick look at what nearly every path is.
+fn is_plain_path(text: &str) -> bool {
+    let mut component = 0;
+    let mut dots = 0;
+    for byte in text.bytes().chain([b'/']) {
+        match byte {
+            b'/' if component == 0 || component > MAX_COMPONENT || (component == dots && dots <= 2) => return false,
+            b'/' => (component, dots) = (0, 0),
+            b'.' => (component, dots) = (component + 1, dots + 1),
+            b' '..=b'~' => component += 1,
+            _ => return false,
+        }
+    }
+    text.len() <= MAX_PATH
+}
+
 fn path_reason(text: &str) -> Option<&'static str> {
+    if is_plain_path(text) {
+        return None;
+    }
     if text.starts_with('/') {
         return Some("it is absolute");
     }
@@ -150,7 +191,7 @@ fn path_reason(text: &str) -> Option<&'static str> {
 impl TreePath {
     /// The directory that holds it; `None` at the top of the tree.
     pub fn parent(&self) -> Option<&str> {
-        self.0.rsplit_once('/').map(|(parent, _)| parent)
+        self.0.get(..self.0.bytes().rposition(|byte| byte == b'/')?)
     }
 
     /// How many directories lie above it inside the tree.

@@ -1,22 +1,21 @@
 //! What was done to a slot's content to give its stored bytes (SPEC §4.2).
 
-use std::fmt;
+use core::fmt;
 
-use serde::{Deserialize, Serialize};
+use crate::json::words;
 
 /// The chains that a sealed package can hold. Text form and code are those of PSPF/2025.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operations {
     /// The bytes as they are: a single file.
-    #[serde(rename = "raw")]
     Raw,
     /// Zstandard frames (RFC 8878): a single file.
-    #[serde(rename = "zstd")]
     Zstd,
     /// A tar stream in zstandard frames: a directory.
-    #[serde(rename = "tar|zstd")]
     TarZstd,
 }
+
+words!(Operations { Raw, Zstd, TarZstd });
 
 impl Operations {
     /// The packed chain: first operation in the lowest byte.
@@ -25,6 +24,15 @@ impl Operations {
             Self::Raw => 0,
             Self::Zstd => 0x1B,
             Self::TarZstd => 0x1B01,
+        }
+    }
+
+    /// The text form.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Zstd => "zstd",
+            Self::TarZstd => "tar|zstd",
         }
     }
 
@@ -41,10 +49,6 @@ impl Operations {
 
 impl fmt::Display for Operations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Raw => "raw",
-            Self::Zstd => "zstd",
-            Self::TarZstd => "tar|zstd",
-        })
+        f.write_str(self.as_str())
     }
 }

@@ -4,9 +4,12 @@
 //! verifying signatures and from nowhere else. [`VerifiedPackage`] is a sealed index with the metadata and the
 //! slot table that it signs; only this one offers slots.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use pspf_keys::{PublicKey, Signature};
 
-use crate::index::{INDEX_LEN, IndexBlock, TRAILER_LEN, index_bytes};
+use crate::index::{Index, TRAILER_LEN, index_bytes};
 use crate::layout::Layout;
 use crate::seal::{FLAG_BASE_SIGNATURE, SealEntry, SealHeader, package_id, parse_entries, signed_message};
 use crate::{Error, MAX_METADATA, MAX_SLOTS, Metadata, Record, Sha256, SlotDescriptor, SlotMetadata, Span};
@@ -14,7 +17,7 @@ use crate::{Error, MAX_METADATA, MAX_SLOTS, Metadata, Record, Sha256, SlotDescri
 /// A trailer that is well formed. Nothing in it has been proven; what it says is called `claimed`.
 #[derive(Clone, Debug)]
 pub struct UnverifiedPackage {
-    index: Box<IndexBlock>,
+    index: Index,
     seal: SealHeader,
     entries: Vec<SealEntry>,
     message: Vec<u8>,
@@ -26,24 +29,24 @@ impl UnverifiedPackage {
     /// # Errors
     /// [`Error::NoSeal`] for a sound PSPF/2025 index without a seal; otherwise what is malformed.
     pub fn parse(trailer: &[u8], file_len: u64) -> Result<Self, Error> {
-        let bytes = index_bytes(trailer)?;
-        let index = Box::new(IndexBlock::from_bytes(bytes).ok_or(Error::NotAPackage)?);
-        let seal = SealHeader::parse(bytes)?.ok_or(Error::NoSeal)?;
-        let entries = parse_entries(bytes)?;
-        if index.package_size != file_len {
-            return Err(Error::FileLength { expected: index.package_size, found: file_len });
+        let index = Index::parse(trailer)?;
+        let seal = SealHeader::parse(index.bytes())?.ok_or(Error::NoSeal)?;
+        let entries = parse_entries(index.bytes())?;
+        if index.head.package_size != file_len {
+            return Err(Error::FileLength { expected: index.head.package_size, found: file_len });
         }
-        if entries.first().is_some_and(|first| first.public_key != index.public_key) {
+        if entries.first().is_some_and(|first| first.public_key != index.head.public_key) {
             return Err(Error::Seal { what: "its first signature is not by the key in the index" });
         }
         index.hold_to_constants()?;
         hold_to_bounds(&index, file_len)?;
-        Ok(Self { index, seal, entries, message: signed_message(bytes) })
+        let message = signed_message(index.bytes());
+        Ok(Self { index, seal, entries, message })
     }
 
     /// The key that the file names as its signer.
     pub fn claimed_public_key(&self) -> [u8; 32] {
-        self.index.public_key
+        self.index.head.public_key
     }
 
     /// Verifies the first signature: what the launcher does at every start.
@@ -68,29 +71,31 @@ impl UnverifiedPackage {
     }
 
     fn sealed(self, signers: Vec<PublicKey>) -> Result<SealedIndex, Error> {
-        let fingerprint = signers.first().map(|signer| signer.fingerprint().to_string()).unwrap_or_default();
-        if self.index.attestation_key_fp.as_slice() != fingerprint.as_bytes() {
+        let fingerprint = Sha256::of(&self.index.head.public_key).to_hex();
+        if self.index.fingerprint() != fingerprint {
             return Err(Error::Index { field: "attestation_key_fp", expected: "the fingerprint of `public_key`" });
         }
-        Ok(SealedIndex { index: self.index, seal: self.seal, entries: self.entries, signers, message: self.message })
+        let package_id = package_id(&self.message);
+        Ok(SealedIndex { index: self.index, seal: self.seal, entries: self.entries, signers, package_id })
     }
 }
 
 /// Keeps every allocation that a claimed size causes small.
-fn hold_to_bounds(index: &IndexBlock, file_len: u64) -> Result<(), Error> {
-    if index.metadata_size > MAX_METADATA {
-        return Err(Error::Limit { what: "bytes of stored metadata", most: MAX_METADATA, found: index.metadata_size });
+fn hold_to_bounds(index: &Index, file_len: u64) -> Result<(), Error> {
+    let head = &index.head;
+    if head.metadata_size > MAX_METADATA {
+        return Err(Error::Limit { what: "bytes of stored metadata", most: MAX_METADATA, found: head.metadata_size });
     }
-    if index.slot_count == 0 || index.slot_count as usize > MAX_SLOTS {
-        let found = u64::from(index.slot_count);
+    if head.slot_count == 0 || head.slot_count as usize > MAX_SLOTS {
+        let found = u64::from(head.slot_count);
         return Err(Error::Limit { what: "slots (at least one)", most: MAX_SLOTS as u64, found });
     }
-    if index.slot_table_size != u64::from(index.slot_count).saturating_mul(SlotDescriptor::LEN as u64) {
+    if head.slot_table_size != u64::from(head.slot_count).saturating_mul(SlotDescriptor::LEN as u64) {
         return Err(Error::Index { field: "slot_table_size", expected: "64 bytes a slot" });
     }
     let body = file_len.saturating_sub(TRAILER_LEN as u64);
     for (field, span) in [("metadata_offset", index.metadata_span()), ("slot_table_offset", index.slot_table_span())] {
-        if span.offset < index.launcher_size || span.end().is_none_or(|end| end > body) {
+        if span.offset < head.launcher_size || span.end().is_none_or(|end| end > body) {
             return Err(Error::Index { field, expected: "a part between the launcher and the trailer" });
         }
     }
@@ -100,17 +105,17 @@ fn hold_to_bounds(index: &IndexBlock, file_len: u64) -> Result<(), Error> {
 /// An index whose signature was verified.
 #[derive(Clone, Debug)]
 pub struct SealedIndex {
-    index: Box<IndexBlock>,
+    index: Index,
     seal: SealHeader,
     entries: Vec<SealEntry>,
     signers: Vec<PublicKey>,
-    message: Vec<u8>,
+    package_id: Sha256,
 }
 
 impl SealedIndex {
     /// The package id: SHA-256 of the signed message.
     pub fn package_id(&self) -> Sha256 {
-        package_id(&self.message)
+        self.package_id
     }
 
     /// The keys whose signatures were verified; the first is the one in the index.
@@ -120,7 +125,7 @@ impl SealedIndex {
 
     /// Whether these are the bytes of the trailer that this index was read from.
     pub fn is_from(&self, trailer_bytes: &[u8]) -> bool {
-        trailer(&self.index.to_bytes()) == trailer_bytes
+        index_bytes(trailer_bytes).is_ok_and(|index| index == self.index.bytes())
     }
 
     /// The signed digest of the stored metadata.
@@ -138,7 +143,7 @@ impl SealedIndex {
         &self.entries
     }
 
-    pub(crate) fn index(&self) -> &IndexBlock {
+    pub(crate) fn index(&self) -> &Index {
         &self.index
     }
 
@@ -163,18 +168,18 @@ impl SealedIndex {
     /// signed does not hold together.
     pub fn open(self, metadata: &[u8], slot_table: &[u8]) -> Result<VerifiedPackage, Error> {
         same("metadata", self.seal.metadata_sha256, Sha256::of(metadata))?;
-        same("metadata", self.index.metadata_checksum, Sha256(self.seal.metadata_sha256))?;
+        same("metadata", self.index.head.metadata_checksum, Sha256(self.seal.metadata_sha256))?;
         same("slot table", self.seal.slot_table_sha256, Sha256::of(slot_table))?;
         let metadata = Metadata::parse(metadata)?;
         let launcher = metadata.launcher;
         same("launcher, as the metadata has it", self.seal.launcher_sha256, launcher.sha256)?;
-        let layout = Layout::new(self.index.launcher_size, self.index.metadata_size, &metadata.pspf)?;
+        let layout = Layout::new(self.index.head.launcher_size, self.index.head.metadata_size, &metadata.pspf)?;
         let parts = [
-            ("launcher_size", launcher.size == self.index.launcher_size),
+            ("launcher_size", launcher.size == self.index.head.launcher_size),
             ("metadata_offset", layout.metadata == self.metadata_span()),
             ("slot_table_offset", layout.slot_table == self.slot_table_span()),
-            ("slot_count", metadata.pspf.slots.len() == self.index.slot_count as usize),
-            ("package_size", layout.package_size() == self.index.package_size),
+            ("slot_count", metadata.pspf.slots.len() == self.index.head.slot_count as usize),
+            ("package_size", layout.package_size() == self.index.head.package_size),
             ("slot table", layout.table == slot_table),
         ];
         match parts.iter().find(|(_, agrees)| !agrees) {
@@ -247,8 +252,7 @@ impl VerifiedPackage {
     /// # Errors
     /// [`Error::BaseSignature`].
     pub fn verify_base_signature(&self) -> Result<(), Error> {
-        let field = &self.sealed.index.integrity_signature;
-        let signature: [u8; 64] = field.first_chunk().copied().unwrap_or([0; 64]);
+        let signature = self.sealed.index.base_signature();
         let sound = if self.sealed.seal.flags & FLAG_BASE_SIGNATURE == 0 {
             signature == [0; 64]
         } else {
@@ -257,10 +261,4 @@ impl VerifiedPackage {
         };
         if sound { Ok(()) } else { Err(Error::BaseSignature) }
     }
-}
-
-/// The bytes of a trailer around these index bytes.
-pub(crate) fn trailer(index: &[u8]) -> Vec<u8> {
-    debug_assert_eq!(index.len(), INDEX_LEN);
-    [&crate::index::START_MAGIC, index, &crate::index::END_MAGIC].concat()
 }

@@ -1,150 +1,157 @@
 //! The JSON as it stands in the file (SPEC §6.1): the `pspf` key, and around it what PSPF/2025 readers need.
 //!
-//! Everything outside `package` and `pspf` is computed from them.
+//! Everything outside `package`, `launcher` and `pspf` is computed from them, so it is written and never read.
 
-use std::collections::BTreeMap;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
-use serde::{Deserialize, Serialize};
-
+use crate::json::{Json, put, put_string};
+use crate::json_reader::Reader;
 use crate::template::{Piece, pieces};
-use crate::{Error, LauncherMetadata, Metadata, Package, Pspf, Sha256, SlotMetadata};
+use crate::{Error, LauncherMetadata, Metadata, Pspf, Sha256, SlotMetadata};
 
-/// All keys, in their order.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Rendering {
-    format: String,
-    format_version: String,
-    package: Package,
-    slots: Vec<BaseSlot>,
-    execution: Execution,
-    verification: Verification,
-    build: Build,
-    launcher: Launcher,
-    pspf: Pspf,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BaseSlot {
-    slot: u32,
-    id: String,
-    source: String,
-    target: String,
-    size: u64,
-    checksum: String,
-    operations: String,
-    purpose: String,
-    lifecycle: String,
-    permissions: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Execution {
-    command: String,
-    env: BTreeMap<String, String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Verification {
-    signed: bool,
-    require_verification: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Build {
-    tool: String,
-    tool_version: String,
-    deterministic: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Launcher {
-    tool: String,
-    size: u64,
-    checksum: String,
-}
-
-impl Rendering {
-    pub(crate) fn of(metadata: &Metadata) -> Self {
-        let pspf = &metadata.pspf;
-        let tool_version = pspf.tool_version.to_string();
-        let render = |template: &String| render(template, pspf);
-        Self {
-            format: "PSPF/2025".to_owned(),
-            format_version: "1.0.0".to_owned(),
-            package: metadata.package.clone(),
-            slots: (0..).zip(&pspf.slots).map(|(position, slot)| BaseSlot::of(position, slot)).collect(),
-            execution: Execution {
-                command: pspf.run.command.iter().map(|arg| quote(&render(arg))).collect::<Vec<_>>().join(" "),
-                env: pspf.run.env.set.iter().map(|(name, value)| (name.clone(), render(value))).collect(),
-            },
-            verification: Verification { signed: true, require_verification: true },
-            build: Build { tool: "pspf".to_owned(), tool_version, deterministic: true },
-            launcher: Launcher {
-                tool: "pspf-launcher".to_owned(),
-                size: metadata.launcher.size,
-                checksum: checksum(&metadata.launcher.sha256),
-            },
-            pspf: pspf.clone(),
+impl Json for Metadata {
+    fn write(&self, out: &mut Vec<u8>) {
+        let Self { package, launcher, pspf } = self;
+        put(out, r#"{"format":"PSPF/2025","format_version":"1.0.0","package":"#);
+        package.write(out);
+        put(out, r#","slots":"#);
+        let mut before = "[";
+        for (position, slot) in (0_u64..).zip(&pspf.slots) {
+            put(out, before);
+            write_slot(position, slot, out);
+            before = ",";
         }
-    }
-
-    /// The metadata; whether the rendering agrees with it is for the caller to compare.
-    pub(crate) fn into_metadata(self) -> Result<Metadata, Error> {
-        let digest = self.launcher.checksum.strip_prefix("sha256:").and_then(Sha256::from_hex);
-        Ok(Metadata {
-            package: self.package,
-            launcher: LauncherMetadata { size: self.launcher.size, sha256: digest.ok_or(Error::NotCanonical)? },
-            pspf: self.pspf,
-        })
-    }
-}
-
-impl BaseSlot {
-    fn of(position: u32, slot: &SlotMetadata) -> Self {
-        Self {
-            slot: position,
-            id: slot.id.to_string(),
-            source: String::new(),
-            target: slot.target.to_string(),
-            size: slot.stored_size,
-            checksum: checksum(&slot.sha256),
-            operations: slot.operations.to_string(),
-            purpose: "payload".to_owned(),
-            lifecycle: slot.lifecycle.as_str().to_owned(),
-            permissions: format!("{:04o}", slot.mode.bits()),
+        put(out, if pspf.slots.is_empty() { "[]" } else { "]" });
+        put(out, r#","execution":{"command":"#);
+        let command: Vec<String> = pspf.run.command.iter().map(|argument| quote(render(argument, pspf))).collect();
+        put_string(out, &command.join(" "));
+        put(out, r#","env":"#);
+        let mut before = "{";
+        for (name, value) in &pspf.run.env.set {
+            put(out, before);
+            put_string(out, name);
+            put(out, ":");
+            put_string(out, &render(value, pspf));
+            before = ",";
         }
+        put(out, if pspf.run.env.set.is_empty() { "{}" } else { "}" });
+        put(
+            out,
+            r#"},"verification":{"signed":true,"require_verification":true},"build":{"tool":"pspf","tool_version":"#,
+        );
+        pspf.tool_version.write(out);
+        put(out, r#","deterministic":true},"launcher":"#);
+        launcher.write(out);
+        put(out, r#","pspf":"#);
+        pspf.write(out);
+        put(out, "}");
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Box<Error>> {
+        const KEYS: &[(&str, bool)] = &[
+            ("format", true),
+            ("format_version", true),
+            ("package", true),
+            ("slots", true),
+            ("execution", true),
+            ("verification", true),
+            ("build", true),
+            ("launcher", true),
+            ("pspf", true),
+        ];
+        let start = reader.position();
+        let computed = |reader: &mut Reader<'_>, keys: &[&str]| {
+            keys.iter().try_for_each(|key| reader.required(start, key, KEYS).and_then(|()| reader.skip()))
+        };
+        computed(reader, &["format", "format_version"])?;
+        reader.required(start, "package", KEYS)?;
+        let package = Json::read(reader)?;
+        computed(reader, &["slots", "execution", "verification", "build"])?;
+        reader.required(start, "launcher", KEYS)?;
+        let launcher = Json::read(reader)?;
+        reader.required(start, "pspf", KEYS)?;
+        let pspf = Json::read(reader)?;
+        reader.end(start, KEYS)?;
+        Ok(Self { package, launcher, pspf })
     }
 }
 
-fn checksum(digest: &Sha256) -> String {
-    format!("sha256:{digest}")
+impl Json for LauncherMetadata {
+    fn write(&self, out: &mut Vec<u8>) {
+        put(out, r#"{"tool":"pspf-launcher","size":"#);
+        self.size.write(out);
+        put(out, r#","checksum":"#);
+        write_checksum(&self.sha256, out);
+        put(out, "}");
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Box<Error>> {
+        const KEYS: &[(&str, bool)] = &[("tool", true), ("size", true), ("checksum", true)];
+        let start = reader.position();
+        reader.required(start, "tool", KEYS)?;
+        reader.skip()?;
+        reader.required(start, "size", KEYS)?;
+        let size = Json::read(reader)?;
+        reader.required(start, "checksum", KEYS)?;
+        let digest = reader.string()?.strip_prefix("sha256:").and_then(Sha256::from_hex);
+        reader.end(start, KEYS)?;
+        Ok(Self { size, sha256: digest.ok_or(Error::NotCanonical)? })
+    }
+}
+
+fn write_slot(position: u64, slot: &SlotMetadata, out: &mut Vec<u8>) {
+    put(out, r#"{"slot":"#);
+    position.write(out);
+    put(out, r#","id":"#);
+    slot.id.write(out);
+    put(out, r#","source":"","target":"#);
+    slot.target.write(out);
+    put(out, r#","size":"#);
+    slot.stored_size.write(out);
+    put(out, r#","checksum":"#);
+    write_checksum(&slot.sha256, out);
+    put(out, r#","operations":"#);
+    slot.operations.write(out);
+    put(out, r#","purpose":"payload","lifecycle":"#);
+    slot.lifecycle.write(out);
+    put(out, r#","permissions":"#);
+    slot.mode.write(out);
+    put(out, "}");
+}
+
+fn write_checksum(digest: &Sha256, out: &mut Vec<u8>) {
+    put(out, "\"sha256:");
+    out.extend_from_slice(&digest.to_hex());
+    put(out, "\"");
 }
 
 /// A template with slots by position, as PSPF/2025 has them.
 fn render(template: &str, pspf: &Pspf) -> String {
-    let rendered = pieces(template).unwrap_or_default().into_iter().map(|piece| match piece {
-        Piece::Text(text) => text.to_owned(),
-        Piece::Slot(id) => match pspf.slots.iter().position(|slot| slot.id == id) {
-            Some(position) => format!("{{slot:{position}}}"),
-            None => format!("{{slot:{id}}}"),
-        },
-        Piece::PackageDir => "{package_dir}".to_owned(),
-        Piece::Cache => "{cache}".to_owned(),
-    });
-    rendered.collect()
+    let mut rendered = String::new();
+    for piece in pieces(template).unwrap_or_default() {
+        match piece {
+            Piece::Text(text) => rendered.push_str(text),
+            Piece::Slot(id) => {
+                let position = pspf.slots.iter().position(|slot| slot.id == id);
+                rendered.push_str("{slot:");
+                rendered.push_str(&position.map_or_else(|| id.to_string(), |position| position.to_string()));
+                rendered.push('}');
+            }
+            Piece::PackageDir => rendered.push_str("{package_dir}"),
+            Piece::Cache => rendered.push_str("{cache}"),
+        }
+    }
+    rendered
 }
 
 /// One argument in the shell-like form that PSPF/2025 readers split.
-fn quote(argument: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "{}:/._+=@%,-".contains(c);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        return argument.to_owned();
+fn quote(argument: String) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"{}:/._+=@%,-".contains(&byte);
+    if !argument.is_empty() && argument.bytes().all(plain) {
+        return argument;
     }
     format!("'{}'", argument.replace('\'', r"'\''"))
 }

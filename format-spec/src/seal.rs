@@ -1,5 +1,7 @@
 //! The seal (SPEC §5): what a signature covers, and the signatures.
 
+use alloc::vec::Vec;
+
 use bincode::{Decode, Encode};
 use pspf_keys::{PublicKey, Signature};
 
@@ -22,7 +24,7 @@ const MAGIC: [u8; 8] = *b"PSPFSEAL";
 const DOMAIN: &[u8] = b"PSPF seal version 1\n";
 const ENTRY_LEN: usize = 96;
 /// `index_checksum` and `integrity_signature`: written after signing, so not signed.
-const UNSIGNED: [std::ops::Range<usize>; 3] = [4..8, 128..640, ENTRIES_OFFSET..INDEX_LEN];
+const UNSIGNED: [core::ops::Range<usize>; 3] = [4..8, 128..640, ENTRIES_OFFSET..INDEX_LEN];
 
 /// The fixed part of the seal.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

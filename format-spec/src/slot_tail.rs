@@ -1,5 +1,7 @@
 //! The end of a slot: a skippable frame (RFC 8878 §3.1.2) that holds the compressed slot index (SPEC §7.2).
 
+use alloc::string::ToString;
+
 use crate::{Error, Sha256, SlotId, SlotIndexMetadata};
 
 /// Length of the header of the skippable frame.

@@ -2,6 +2,11 @@
 //!
 //! A reader never parses tar. It computes the header of the entry it expects and compares the bytes.
 
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
 use crate::Mode;
 use crate::tree::{Entry, EntryKind};
 
@@ -17,6 +22,10 @@ pub(crate) const MAX_NUMBER: u64 = 0o777_7777_7777;
 
 /// Length of the header of `entry`, its extended header included.
 pub(crate) fn header_len(entry: &Entry) -> u64 {
+    let slash = usize::from(entry.kind == EntryKind::Directory);
+    if entry.path.as_str().len() + slash <= FIELD && link(entry).len() <= FIELD && entry.size() <= MAX_NUMBER {
+        return BLOCK;
+    }
     match pax_records(entry).len() as u64 {
         0 => BLOCK,
         records => (BLOCK * 2).saturating_add(records.next_multiple_of(BLOCK)),
@@ -31,7 +40,6 @@ pub fn write_header(entry: &Entry, mtime: u64, out: &mut Vec<u8>) {
         out.extend(&records);
         out.resize(out.len().next_multiple_of(BLOCK as usize), 0);
     }
-    let name = name(entry);
     let (mode, kind, link) = match &entry.kind {
         EntryKind::Directory => (0o755, b'5', ""),
         EntryKind::File { mode, .. } => (u64::from(mode.bits()), b'0', ""),
@@ -39,12 +47,12 @@ pub fn write_header(entry: &Entry, mtime: u64, out: &mut Vec<u8>) {
         EntryKind::SymLink { target } => (0o777, b'2', target.as_str()),
     };
     let size = if entry.size() > MAX_NUMBER { 0 } else { entry.size() };
-    block(&name, mode, size, mtime, kind, link, out);
+    block(&name(entry), mode, size, mtime, kind, link, out);
 }
 
-fn name(entry: &Entry) -> String {
-    let slash = if entry.kind == EntryKind::Directory { "/" } else { "" };
-    format!("{}{slash}", entry.path)
+fn name(entry: &Entry) -> Cow<'_, str> {
+    let path = entry.path.as_str();
+    if entry.kind == EntryKind::Directory { format!("{path}/").into() } else { path.into() }
 }
 
 fn link(entry: &Entry) -> &str {
@@ -84,8 +92,9 @@ fn record(key: &str, value: &str, out: &mut Vec<u8>) {
 fn block(name: &str, mode: u64, size: u64, mtime: u64, kind: u8, link: &str, out: &mut Vec<u8>) {
     let mut block = [0_u8; BLOCK as usize];
     let mut put = |at: usize, bytes: &[u8], most: usize| {
-        for (slot, byte) in block.iter_mut().skip(at).zip(bytes.iter().take(most)) {
-            *slot = *byte;
+        let bytes = bytes.get(..most).unwrap_or(bytes);
+        if let Some(place) = block.get_mut(at..at.saturating_add(bytes.len())) {
+            place.copy_from_slice(bytes);
         }
     };
     put(0, name.as_bytes(), FIELD);

@@ -1,5 +1,8 @@
 //! Placeholders in arguments and variables (SPEC §6.4): `{slot:ID}`, `{package_dir}`, `{cache}`.
 
+use alloc::borrow::ToOwned;
+use alloc::vec::Vec;
+
 use crate::{Error, SlotId};
 
 /// One piece of a template.

@@ -1,6 +1,8 @@
 //! Reads the fields of a slot index from its bytes (SPEC §7.2).
 
-use crate::tree::EntryKind;
+use alloc::string::{String, ToString};
+
+use crate::tree::{Entry, EntryKind};
 use crate::{Error, Mode, Record, Sha256, TreePath};
 
 /// A slice that is read from the front; running out of it is an error.
@@ -26,16 +28,14 @@ impl<'a> Reader<'a> {
         R::from_bytes(bytes).ok_or(Error::Tree { reason: "it ends early", at: String::new() })
     }
 
-    fn text(&mut self) -> Result<String, Error> {
+    fn text(&mut self) -> Result<&'a str, Error> {
         let len = usize::from(u16::from_le_bytes(self.array()?));
-        let bytes = self.take(len)?.to_vec();
-        String::from_utf8(bytes).map_err(|error| Error::Tree {
-            reason: "it is not UTF-8",
-            at: String::from_utf8_lossy(error.as_bytes()).into_owned(),
-        })
+        let bytes = self.take(len)?;
+        core::str::from_utf8(bytes)
+            .map_err(|_| Error::Tree { reason: "it is not UTF-8", at: String::from_utf8_lossy(bytes).into_owned() })
     }
 
-    pub(crate) fn entry(&mut self, earlier: &[(TreePath, EntryKind)]) -> Result<(TreePath, EntryKind), Error> {
+    pub(crate) fn entry(&mut self, earlier: &[Entry]) -> Result<(TreePath, EntryKind), Error> {
         let [group, executable] = self.array()?;
         let path = TreePath::try_from(self.text()?)?;
         let refuse = |reason| Err(Error::Tree { reason, at: path.to_string() });
@@ -53,11 +53,13 @@ impl<'a> Reader<'a> {
             2 => {
                 let file = u32::from_le_bytes(self.array()?);
                 match earlier.get(file as usize) {
-                    Some((target, EntryKind::File { .. })) => EntryKind::HardLink { file, target: target.clone() },
+                    Some(Entry { path: target, kind: EntryKind::File { .. }, .. }) => {
+                        EntryKind::HardLink { file, target: target.clone() }
+                    }
                     _ => return refuse("a hard link must name an earlier file"),
                 }
             }
-            3 => EntryKind::SymLink { target: self.text()? },
+            3 => EntryKind::SymLink { target: self.text()?.to_string() },
             _ => return refuse("its type is unknown"),
         };
         Ok((path, kind))

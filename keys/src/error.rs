@@ -1,7 +1,7 @@
 //! What can be wrong with keys, key files and signatures.
 
-use std::error::Error;
-use std::fmt;
+use core::error::Error;
+use core::fmt;
 
 /// The signature is not this key's over this message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The short name of a public key.
 
-use std::fmt;
+use core::fmt;
 
 use sha2::{Digest, Sha256};
 

@@ -1,6 +1,6 @@
 //! Lower-case hexadecimal for `Display` and `Debug`.
 
-use std::fmt;
+use core::fmt;
 
 /// Shows the bytes as two lower-case hex digits each.
 pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);

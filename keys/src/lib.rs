@@ -4,7 +4,10 @@
 //! A [`PublicKey`] that exists is canonical and not weak; a signature is accepted by the strict rules alone. What is
 //! signed, and under which domain string, is the format's business, not this crate's.
 //!
-//! Key files (PKCS#8, OpenSSH, minisign) come with the feature `files`, which the launcher does not enable.
+//! Key files (PKCS#8, OpenSSH, minisign) come with the feature `files`, which the launcher does not enable. Without it
+//! the crate needs neither the standard library nor an allocator.
+
+#![cfg_attr(not(feature = "files"), no_std)]
 
 mod error;
 #[cfg(feature = "files")]

@@ -1,8 +1,8 @@
 //! Public keys and the verification of signatures.
 
-use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
+use core::cmp::Ordering;
+use core::fmt;
+use core::hash::{Hash, Hasher};
 
 use ed25519_dalek::VerifyingKey;
 

@@ -1,6 +1,6 @@
 //! Secret keys and signing.
 
-use std::fmt;
+use core::fmt;
 
 use ed25519_dalek::{Signer, SigningKey};
 

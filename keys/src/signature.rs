@@ -1,6 +1,6 @@
 //! Ed25519 signatures as bytes.
 
-use std::fmt;
+use core::fmt;
 
 use crate::hex::Hex;
 

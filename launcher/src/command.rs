@@ -1,22 +1,23 @@
 //! What to execute: the argument vector, the environment and the directory, from the signed metadata (SPEC §12.2).
 
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use alloc::borrow::{Cow, ToOwned};
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 
 use pspf_format::VerifiedPackage;
 use pspf_format::template::{Piece, pieces};
 
 use crate::cache::{Cache, current_platform};
-use crate::{Environment, Error, PackageFile};
+use crate::{Environment, Error, PackageFile, path};
 
 /// A program with everything that execve wants.
 #[derive(Debug)]
 pub(crate) struct Command {
-    pub(crate) program: PathBuf,
-    pub(crate) argv: Vec<CString>,
+    pub(crate) program: CString,
+    pub(crate) argv: Vec<Cow<'static, CStr>>,
     pub(crate) environment: Environment,
-    pub(crate) cwd: Option<PathBuf>,
+    pub(crate) cwd: Option<CString>,
 }
 
 impl Command {
@@ -25,33 +26,32 @@ impl Command {
         file: &PackageFile,
         package: &VerifiedPackage,
         cache: &Cache,
-        called: &[CString],
+        called: &[Cow<'static, CStr>],
         environment: &Environment,
     ) -> Result<Self, Error> {
         let places = Places { file, package, cache };
         let run = &package.metadata().pspf.run;
-        let command = run.command.iter().map(|arg| places.expand(arg)).collect::<Result<Vec<_>, _>>()?;
-        let mut arguments = command.into_iter();
-        let program = PathBuf::from(arguments.next().unwrap_or_default());
-        let first = run.argv0.as_ref().map_or_else(|| program.clone().into_os_string(), OsString::from);
-        let argv = std::iter::once(c_string(first)).chain(arguments.map(c_string)).collect::<Result<Vec<_>, _>>()?;
+        let mut argv: Vec<Cow<'static, CStr>> = Vec::with_capacity(run.command.len() + called.len());
+        for argument in &run.command {
+            argv.push(Cow::Owned(places.expand(argument)?));
+        }
+        let program = argv.first().map(|program| CString::from(program.as_ref())).unwrap_or_default();
+        if let (Some(name), Some(first)) = (&run.argv0, argv.first_mut()) {
+            *first = Cow::Owned(c_string(name.as_bytes())?);
+        }
+        argv.extend(called.iter().skip(1).cloned());
         let mut environment = environment.clone();
         environment.apply(&run.env, |value| places.expand(value))?;
         environment.remove("PSPF_SELF");
-        environment.set("PSPF_PACKAGE", file.path().into());
-        let name = called.first().map(|name| OsString::from_vec(name.as_bytes().to_vec()));
-        environment.set("PSPF_ARGV0", name.unwrap_or_default());
-        Ok(Self {
-            program,
-            argv: argv.into_iter().chain(called.iter().skip(1).cloned()).collect(),
-            environment,
-            cwd: run.cwd.as_ref().map(|cwd| places.expand(cwd)).transpose()?.map(PathBuf::from),
-        })
+        environment.set("PSPF_PACKAGE", file.path());
+        environment.set("PSPF_ARGV0", called.first().map_or(c"", |name| name.as_ref()));
+        let cwd = run.cwd.as_ref().map(|cwd| places.expand(cwd)).transpose()?;
+        Ok(Self { program, argv, environment, cwd })
     }
 }
 
-pub(crate) fn c_string(text: OsString) -> Result<CString, Error> {
-    CString::new(text.into_vec()).map_err(|_| Error::Internal { what: "an argument holds a NUL" })
+fn c_string(text: impl Into<Vec<u8>>) -> Result<CString, Error> {
+    CString::new(text).map_err(|_| Error::Internal { what: "an argument holds a NUL" })
 }
 
 /// What the placeholders stand for.
@@ -62,23 +62,23 @@ struct Places<'a> {
 }
 
 impl Places<'_> {
-    fn expand(&self, template: &str) -> Result<OsString, Error> {
+    fn expand(&self, template: &str) -> Result<CString, Error> {
         let mut text = Vec::new();
         for piece in pieces(template).map_err(|error| self.file.wrong(error))? {
             match piece {
-                Piece::Text(piece) => text.extend(piece.as_bytes()),
-                Piece::Slot(id) => text.extend(self.slot(id.as_str())?.as_os_str().as_bytes()),
+                Piece::Text(piece) => text.extend_from_slice(piece.as_bytes()),
+                Piece::Slot(id) => text.extend_from_slice(self.slot(id.as_str())?.to_bytes()),
                 Piece::PackageDir => {
-                    let directory = self.file.path().parent().unwrap_or(Path::new("/"));
-                    text.extend(directory.as_os_str().as_bytes());
+                    let directory = path::split(self.file.path()).map_or(b"/".as_slice(), |(directory, _)| directory);
+                    text.extend_from_slice(directory);
                 }
-                Piece::Cache => text.extend(self.cache.path().as_os_str().as_bytes()),
+                Piece::Cache => text.extend_from_slice(self.cache.path().to_bytes()),
             }
         }
-        Ok(OsString::from_vec(text))
+        c_string(text)
     }
 
-    fn slot(&self, id: &str) -> Result<PathBuf, Error> {
+    fn slot(&self, id: &str) -> Result<CString, Error> {
         let slot = self.package.slot(id).ok_or_else(|| Error::UnknownSlot { slot: id.to_owned() })?;
         match &slot.metadata.platform {
             Some(platform) if Some(platform) != current_platform().as_ref() => {

@@ -1,27 +1,34 @@
 //! Compares an extracted slot with its index, in full: nothing missing, nothing changed, nothing added.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use pspf_format::tree::{Entry, EntryKind, SlotIndex};
 use pspf_format::{Hasher, Sha256};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
-use crate::extract::open_directory;
+use crate::disk;
+use crate::error::OsError;
+use crate::path::concat;
+use crate::sys::thread::{self, First};
 
 /// How much of a file is read at once.
 const CHUNK: usize = 256 << 10;
+/// The buffer is on the heap.
+const STACK: usize = 128 << 10;
 
 /// Why a comparison ended early.
-enum Stop {
+pub(crate) enum Stop {
     /// It differs; how, in words.
     Differs(String),
-    /// The system did not let us look, which says nothing about the slot.
-    CannotTell(std::io::Error),
+    /// The system did not let us look at this path, which says nothing about the slot.
+    CannotTell(CString, Errno),
 }
 
 impl Stop {
@@ -30,150 +37,152 @@ impl Stop {
     }
 
     /// An error at `path`: only some say that the tree is not what it was.
-    fn at(path: &str, source: impl Into<std::io::Error>) -> Self {
-        let source = source.into();
-        match source.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EISDIR | libc::ENXIO | libc::EACCES) => {
-                Self::Differs(format!("`{path}` cannot be read: {source}"))
+    fn at(path: &str, errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT => Self::Differs(format!("`{path}` is missing")),
+            Errno::NOTDIR | Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::ACCESS => {
+                Self::Differs(format!("`{path}` cannot be read: {}", OsError::from(errno)))
             }
-            _ => Self::CannotTell(std::io::Error::new(source.kind(), format!("`{path}`: {source}"))),
+            _ => Self::CannotTell(concat(&[path.as_bytes()]), errno),
         }
     }
 }
 
-/// The first difference between the directory `root` and `index`, in words; `None` where there is none.
+/// Compares the directory `root` with `index`.
 ///
 /// # Errors
-/// Where the system does not let us look: too many open files, a read error.
-pub(crate) fn difference(root: BorrowedFd<'_>, index: &SlotIndex) -> std::io::Result<Option<String>> {
-    let numbers = index.entries.iter().enumerate().map(|(number, entry)| (entry.path.as_str(), number)).collect();
-    let mut walk = Walk { index, numbers, seen: vec![None; index.entries.len()] };
-    let found = walk
-        .directory(root, "")
-        .and_then(|()| walk.nothing_missing())
-        .and_then(|()| walk.hard_links())
-        .and_then(|()| contents(root, index));
-    match found {
-        Ok(()) => Ok(None),
-        Err(Stop::Differs(reason)) => Ok(Some(reason)),
-        Err(Stop::CannotTell(source)) => Err(source),
-    }
+/// The first difference, or that the system does not let us look: too many open files, a read error.
+pub(crate) fn compare(root: BorrowedFd<'_>, index: &SlotIndex) -> Result<(), Stop> {
+    let tree = Tree { root, index };
+    tree.entries()?;
+    tree.nothing_added()?;
+    tree.contents()
 }
 
-struct Walk<'a> {
+struct Tree<'a> {
+    root: BorrowedFd<'a>,
     index: &'a SlotIndex,
-    numbers: HashMap<&'a str, usize>,
-    /// Device and inode of each entry that was met.
-    seen: Vec<Option<(u64, u64)>>,
 }
 
-impl Walk<'_> {
-    fn directory(&mut self, directory: BorrowedFd<'_>, path: &str) -> Result<(), Stop> {
-        let unreadable = |errno| Stop::at(path, errno);
-        // The listing is complete, and its descriptor closed, before anything below is opened.
-        let children =
-            Dir::read_from(directory).and_then(|dir| dir.collect::<Result<Vec<_>, _>>()).map_err(unreadable)?;
-        for child in &children {
-            let Ok(name) = child.file_name().to_str() else {
-                return Stop::differs(format!("a file was added to `{path}`"));
-            };
-            if name == "." || name == ".." {
-                continue;
+impl Tree<'_> {
+    /// Every entry is there, and is what it was. Directories come first, so that the way to each entry is known.
+    fn entries(&self) -> Result<(), Stop> {
+        // Device and inode of each entry.
+        let mut seen = Vec::with_capacity(self.index.entries.len());
+        for entry in &self.index.entries {
+            let path = entry.path.as_str();
+            let name = concat(&[path.as_bytes()]);
+            let unreadable = |errno| Stop::at(path, errno);
+            let stat = rustix::fs::statat(self.root, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(unreadable)?;
+            if !same_kind(entry, &stat) {
+                return Stop::differs(format!("type, size or mode of `{path}` changed"));
             }
-            let full = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-            let Some((number, entry)) =
-                self.numbers.get(full.as_str()).and_then(|&number| Some((number, self.index.entries.get(number)?)))
-            else {
-                return Stop::differs(format!("`{full}` was added"));
-            };
-            let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|errno| Stop::at(&full, errno))?;
-            same_kind(entry, &stat)?;
-            if let EntryKind::SymLink { target } = &entry.kind {
-                let found = rustix::fs::readlinkat(directory, name, Vec::new()).map_err(unreadable)?;
-                if found.as_bytes() != target.as_bytes() {
-                    return Stop::differs(format!("`{full}` points elsewhere"));
+            let file = (stat.st_dev, stat.st_ino);
+            seen.push(file);
+            let reason = match &entry.kind {
+                EntryKind::SymLink { target } => {
+                    let found = disk::read_link(self.root, &name).map_err(unreadable)?;
+                    (found.to_bytes() != target.as_bytes()).then(|| format!("`{path}` points elsewhere"))
                 }
-            }
-            if let Some(seen) = self.seen.get_mut(number) {
-                *seen = Some((stat.st_dev, stat.st_ino));
-            }
-            if entry.kind == EntryKind::Directory {
-                let child = open_directory(directory, name).map_err(unreadable)?;
-                self.directory(child.as_fd(), &full)?;
+                EntryKind::HardLink { file: other, target } => (seen.get(*other as usize) != Some(&file))
+                    .then(|| format!("`{path}` is no longer the same file as `{target}`")),
+                EntryKind::Directory | EntryKind::File { .. } => None,
+            };
+            if let Some(reason) = reason {
+                return Stop::differs(reason);
             }
         }
         Ok(())
     }
 
-    fn nothing_missing(&self) -> Result<(), Stop> {
-        match self.index.entries.iter().zip(&self.seen).find(|(_, seen)| seen.is_none()) {
-            Some((entry, _)) => Stop::differs(format!("`{}` is missing", entry.path)),
-            None => Ok(()),
+    /// In no directory is there more than its entries.
+    fn nothing_added(&self) -> Result<(), Stop> {
+        let entries = &self.index.entries;
+        let count = entries.partition_point(|entry| entry.kind == EntryKind::Directory);
+        let directories = entries.get(..count).unwrap_or_default();
+        // How many entries lie in each directory; those in the root come last.
+        let mut children = vec![0_usize; count + 1];
+        for entry in entries {
+            let place = entry
+                .path
+                .parent()
+                .and_then(|parent| directories.binary_search_by(|directory| directory.path.as_str().cmp(parent)).ok());
+            if let Some(number) = children.get_mut(place.unwrap_or(count)) {
+                *number += 1;
+            }
         }
-    }
-
-    fn hard_links(&self) -> Result<(), Stop> {
-        for (entry, seen) in self.index.entries.iter().zip(&self.seen) {
-            if let EntryKind::HardLink { file, target } = &entry.kind
-                && self.seen.get(*file as usize) != Some(seen)
-            {
-                return Stop::differs(format!("`{}` is no longer the same file as `{target}`", entry.path));
+        let paths = directories.iter().map(|directory| directory.path.as_str()).chain([""]);
+        for (path, children) in paths.zip(children) {
+            let unreadable = |errno| Stop::at(path, errno);
+            let name = if path.is_empty() { c".".into() } else { concat(&[path.as_bytes()]) };
+            let directory = disk::open_directory(self.root, &name).map_err(unreadable)?;
+            let names = disk::names(&directory).map_err(unreadable)?;
+            if names.len() > children {
+                return Stop::differs(self.addition(path, &names));
             }
         }
         Ok(())
+    }
+
+    /// Which of the names in the directory `path` is new. To be found in any way: the slot is thrown away.
+    fn addition(&self, path: &str, names: &[CString]) -> String {
+        for name in names {
+            let Ok(name) = name.to_str() else { break };
+            let full = if path.is_empty() { name.into() } else { format!("{path}/{name}") };
+            if self.index.entries.iter().all(|entry| entry.path.as_str() != full) {
+                return format!("`{full}` was added");
+            }
+        }
+        format!("a file was added to `{path}`")
+    }
+
+    /// Hashes every file, on all cores.
+    fn contents(&self) -> Result<(), Stop> {
+        let entries = &self.index.entries;
+        let next = AtomicUsize::new(0);
+        let failure = First::new();
+        let work = || {
+            let mut buffer = vec![0; CHUNK];
+            while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let EntryKind::File { sha256, .. } = &entry.kind else { continue };
+                let path = entry.path.as_str();
+                let problem = match hash(self.root, path, &mut buffer) {
+                    Ok(found) if found == *sha256 => continue,
+                    Ok(_) => Stop::Differs(format!("the content of `{path}` changed")),
+                    Err(errno) => Stop::at(path, errno),
+                };
+                failure.set(problem);
+                next.store(usize::MAX / 2, Ordering::Relaxed);
+            }
+        };
+        thread::on_all(thread::cores().min(entries.len()).saturating_sub(1), STACK, &work);
+        failure.into_inner().map_or(Ok(()), Err)
     }
 }
 
 /// Type, size and mode; what is not ours is not what we extracted.
-fn same_kind(entry: &Entry, stat: &Stat) -> Result<(), Stop> {
+fn same_kind(entry: &Entry, stat: &Stat) -> bool {
     let found = (FileType::from_raw_mode(stat.st_mode), stat.st_mode & 0o7777);
-    let same = match &entry.kind {
+    match &entry.kind {
         EntryKind::Directory => found == (FileType::Directory, 0o555),
         EntryKind::File { mode, size, .. } => {
             found == (FileType::RegularFile, u32::from(mode.bits() & 0o555)) && u64::try_from(stat.st_size) == Ok(*size)
         }
         EntryKind::HardLink { .. } => found.0 == FileType::RegularFile,
         EntryKind::SymLink { .. } => found.0 == FileType::Symlink,
-    };
-    if same { Ok(()) } else { Stop::differs(format!("type, size or mode of `{}` changed", entry.path)) }
+    }
 }
 
-/// Hashes every file, on all cores.
-fn contents(root: BorrowedFd<'_>, index: &SlotIndex) -> Result<(), Stop> {
-    let next = AtomicUsize::new(0);
-    let failure = Mutex::new(None);
-    let work = || {
-        let mut buffer = vec![0; CHUNK];
-        while let Some(entry) = index.entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let EntryKind::File { sha256, .. } = &entry.kind else { continue };
-            let problem = match hash(root, entry.path.as_str(), &mut buffer) {
-                Ok(found) if found == *sha256 => continue,
-                Ok(_) => Stop::Differs(format!("the content of `{}` changed", entry.path)),
-                Err(error) => Stop::at(entry.path.as_str(), error),
-            };
-            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(problem);
-            next.store(usize::MAX / 2, Ordering::Relaxed);
-        }
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 1..cores.min(index.entries.len()) {
-            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
-        }
-        work();
-    });
-    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-}
-
-fn hash(root: BorrowedFd<'_>, path: &str, buffer: &mut [u8]) -> std::io::Result<Sha256> {
+fn hash(root: BorrowedFd<'_>, path: &str, buffer: &mut [u8]) -> rustix::io::Result<Sha256> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(root, path, flags, Mode::empty())?);
+    let file = rustix::fs::openat(root, concat(&[path.as_bytes()]).as_c_str(), flags, Mode::empty())?;
     let mut hasher = Hasher::new();
+    let mut at = 0;
     loop {
-        match file.read(buffer)? {
+        match disk::read_at(file.as_fd(), buffer, at)? {
             0 => return Ok(hasher.finish()),
             len => hasher.update(buffer.get(..len).unwrap_or_default()),
         }
+        at += buffer.len() as u64;
     }
 }

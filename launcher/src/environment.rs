@@ -1,14 +1,17 @@
 //! The environment as bytes: as the caller gave it, and as the application gets it (SPEC §6.5).
 
-use std::ffi::{CStr, CString, OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use alloc::borrow::Cow;
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 
 use pspf_format::EnvRules;
 
+use crate::path;
+
 /// A list of `NAME=value` entries, in the caller's order.
 #[derive(Clone, Debug, Default)]
-pub struct Environment(Vec<CString>);
+pub struct Environment(Vec<Cow<'static, CStr>>);
 
 impl Environment {
     /// The process's own.
@@ -17,18 +20,18 @@ impl Environment {
     }
 
     /// The entries, for execve.
-    pub fn entries(&self) -> &[CString] {
+    pub fn entries(&self) -> &[Cow<'static, CStr>] {
         &self.0
     }
 
     /// The value of a variable.
-    pub fn get(&self, name: &str) -> Option<&OsStr> {
-        self.0.iter().find_map(|entry| value(entry, name.as_bytes())).map(OsStr::from_bytes)
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.iter().find_map(|entry| value(entry, name.as_bytes()))
     }
 
     /// The value of a variable, where it is an absolute path.
-    pub fn absolute_path(&self, name: &str) -> Option<PathBuf> {
-        self.get(name).map(PathBuf::from).filter(|path| path.is_absolute())
+    pub fn absolute_path(&self, name: &str) -> Option<CString> {
+        self.get(name).filter(|path| path::is_absolute(path)).map(|path| path::concat(&[path]))
     }
 
     /// Removes a variable.
@@ -36,39 +39,39 @@ impl Environment {
         self.0.retain(|entry| value(entry, name.as_bytes()).is_none());
     }
 
-    /// Sets a variable, which cannot be done to a value with a NUL.
-    pub fn set(&mut self, name: &str, value: OsString) {
+    /// Sets a variable.
+    pub fn set(&mut self, name: &str, value: &CStr) {
         self.remove(name);
-        let entry = [name.as_bytes(), b"=", &value.into_vec()].concat();
-        self.0.extend(CString::new(entry));
+        self.0.push(Cow::Owned(path::concat(&[name.as_bytes(), b"=", value.to_bytes()])));
     }
 
     /// Applies the rules of a package: unset, then map, then set. `expand` replaces the placeholders of a value.
     pub(crate) fn apply<E>(
         &mut self,
         rules: &EnvRules,
-        mut expand: impl FnMut(&str) -> Result<OsString, E>,
+        mut expand: impl FnMut(&str) -> Result<CString, E>,
     ) -> Result<(), E> {
         let passed = |name: &[u8]| rules.pass.iter().any(|pattern| matches(pattern.as_bytes(), name));
         // The caller's values, before `unset` takes them.
-        let mapped: Vec<(&str, OsString)> = rules
-            .map
-            .iter()
-            .filter(|(old, _)| !passed(old.as_bytes()))
-            .filter_map(|(old, new)| Some((new.as_str(), self.get(old)?.to_owned())))
-            .collect();
-        self.0.retain(|entry| {
-            let name = name(entry);
-            let unset = rules.unset.iter().any(|pattern| matches(pattern.as_bytes(), name))
-                || rules.map.keys().any(|old| old.as_bytes() == name);
-            !unset || passed(name)
-        });
+        let mut mapped = Vec::new();
+        for (old, new) in &rules.map {
+            if let Some(value) = self.get(old).filter(|_| !passed(old.as_bytes())) {
+                mapped.push((new, path::concat(&[value])));
+            }
+        }
+        if !rules.unset.is_empty() || !rules.map.is_empty() {
+            self.0.retain(|entry| {
+                let name = name(entry);
+                let unset = rules.unset.iter().any(|pattern| matches(pattern.as_bytes(), name))
+                    || rules.map.keys().any(|old| old.as_bytes() == name);
+                !unset || passed(name)
+            });
+        }
         for (name, value) in mapped {
-            self.set(name, value);
+            self.set(name, &value);
         }
         for (name, template) in &rules.set {
-            let value = expand(template)?;
-            self.set(name, value);
+            self.set(name, &expand(template)?);
         }
         Ok(())
     }
@@ -111,9 +114,10 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
 
     fn environment(entries: &[&str]) -> Environment {
-        Environment(entries.iter().map(|&entry| CString::new(entry).unwrap()).collect())
+        Environment(entries.iter().map(|&entry| Cow::Owned(CString::new(entry).unwrap())).collect())
     }
 
     #[test]
@@ -144,7 +148,7 @@ mod tests {
             set: [("SET".into(), "value".into())].into(),
         };
         let mut env = environment(&["HOME=/h", "OLD=1", "LEFT=x", "odd"]);
-        env.apply(&rules, |text| Ok::<_, ()>(text.into())).unwrap();
+        env.apply(&rules, |text| CString::new(text)).unwrap();
         let entries: Vec<_> = env.entries().iter().map(|entry| entry.to_str().unwrap()).collect();
         assert_eq!(entries, ["HOME=/h", "NEW=1", "SET=value"]);
     }

@@ -1,27 +1,67 @@
 //! What can go wrong at a start, and what to do about it.
 
-use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use core::fmt;
 
 use pspf_format::Class;
+use rustix::io::Errno;
+
+use crate::path::shown;
+use crate::sys::{stdio, strerror};
+
+/// An error of the operating system; its text is the C library's, with the number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct OsError(Errno);
+
+impl OsError {
+    /// The number.
+    pub fn code(self) -> i32 {
+        self.0.raw_os_error()
+    }
+}
+
+impl From<Errno> for OsError {
+    fn from(errno: Errno) -> Self {
+        Self(errno)
+    }
+}
+
+impl fmt::Display for OsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (os error {})", strerror::words(self.0, &mut [0; 128]), self.code())
+    }
+}
+
+impl fmt::Debug for OsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// A failure of the launcher library.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the fields say what and where")]
 pub enum Error {
     /// The package itself is wrong.
-    Package { path: PathBuf, source: pspf_format::Error },
+    Package { path: CString, source: pspf_format::Error },
     /// The operating system refused an action on a path.
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    Io { action: &'static str, path: CString, source: OsError },
+    /// There is no room for a slot.
+    Full { action: &'static str, path: CString, source: OsError, slot: String, needed: u64, free: u64 },
+    /// A package is a regular file.
+    NotAFile { path: CString, what: &'static str },
     /// No candidate for the cache can be used; each with its reason.
-    NoCache { tried: Vec<(PathBuf, String)> },
+    NoCache { tried: Vec<(CString, String)> },
     /// The program is not where the package says.
-    EntryMissing { program: PathBuf },
+    EntryMissing { program: CString },
     /// The program cannot be executed.
-    NotExecutable { program: PathBuf, source: io::Error },
+    NotExecutable { program: CString, source: OsError },
     /// The program is there, and what it names to run it is not.
-    InterpreterMissing { program: PathBuf },
+    InterpreterMissing { program: CString },
     /// A slot for another platform is needed.
     ForeignSlot { slot: String },
     /// No slot of this id.
@@ -31,21 +71,30 @@ pub enum Error {
     /// The process runs with more rights than its caller.
     ElevatedRights,
     /// The destination of an extraction is there already.
-    Exists { path: PathBuf },
+    Exists { path: CString },
     /// A defect of this program.
     Internal { what: &'static str },
 }
 
 impl Error {
-    pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self::Io { action, path: path.to_owned(), source: source.into() }
+    pub(crate) fn io(action: &'static str, path: &CStr, source: Errno) -> Self {
+        Self::Io { action, path: path.into(), source: source.into() }
+    }
+
+    /// Whether another place for the cache may do better.
+    pub(crate) fn is_of_the_place(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Full { .. })
     }
 
     /// The class, which decides the exit code.
     pub fn class(&self) -> Class {
         match self {
             Self::Package { source, .. } => source.class(),
-            Self::Io { .. } | Self::NoCache { .. } | Self::Exists { .. } => Class::Io,
+            Self::Io { .. }
+            | Self::Full { .. }
+            | Self::NotAFile { .. }
+            | Self::NoCache { .. }
+            | Self::Exists { .. } => Class::Io,
             Self::EntryMissing { .. } | Self::ForeignSlot { .. } => Class::Entry,
             Self::NotExecutable { .. } | Self::InterpreterMissing { .. } | Self::ElevatedRights => Class::Exec,
             Self::UnknownSlot { .. } | Self::SelfValue { .. } => Class::Usage,
@@ -57,13 +106,11 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Package { source, .. } => return source.hint(),
-            Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull => {
-                    "free some space, or use a directory with more (PSPF_CACHE_DIR for the cache)"
-                }
-                io::ErrorKind::NotFound => "is the path right?",
-                _ => return None,
-            },
+            Self::Io { source: OsError(Errno::NOSPC), .. } | Self::Full { .. } => {
+                "free some space, or use a directory with more (PSPF_CACHE_DIR for the cache)"
+            }
+            Self::Io { source: OsError(Errno::NOENT), .. } => "is the path right?",
+            Self::Io { .. } | Self::NotAFile { .. } => return None,
             Self::NoCache { .. } => "set PSPF_CACHE_DIR to a directory of yours on a file system that allows programs",
             Self::EntryMissing { .. } => "`pspf cache verify` repairs what was removed from the cache",
             Self::NotExecutable { .. } => "was it packed for another machine?",
@@ -83,55 +130,46 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Package { path, source } => write!(f, "{}: {source}", Shown(path)),
-            Self::Io { action, path, source } => write!(f, "{action} {}: {source}", Shown(path)),
+            Self::Package { path, source } => write!(f, "{}: {source}", shown(path)),
+            Self::Io { action, path, source } => write!(f, "{action} {}: {source}", shown(path)),
+            Self::Full { action, path, source, slot, needed, free } => {
+                let path = shown(path);
+                write!(f, "{action} {path}: {source}: slot `{slot}` needs {needed} bytes, {free} are free")
+            }
+            Self::NotAFile { path, what } => write!(f, "reading {}: {what}", shown(path)),
             Self::NoCache { tried } => {
                 f.write_str("no directory for the cache can be used")?;
-                tried.iter().try_for_each(|(path, reason)| write!(f, "; {}: {reason}", Shown(path)))
+                tried.iter().try_for_each(|(path, reason)| write!(f, "; {}: {reason}", shown(path)))
             }
-            Self::EntryMissing { program } => write!(f, "program {} is not there", Shown(program)),
-            Self::NotExecutable { program, source } => write!(f, "executing {}: {source}", Shown(program)),
+            Self::EntryMissing { program } => write!(f, "program {} is not there", shown(program)),
+            Self::NotExecutable { program, source } => write!(f, "executing {}: {source}", shown(program)),
             Self::InterpreterMissing { program } => {
-                write!(f, "executing {}: the interpreter that it names is not on this machine", Shown(program))
+                write!(f, "executing {}: the interpreter that it names is not on this machine", shown(program))
             }
             Self::ForeignSlot { slot } => write!(f, "slot `{slot}` is for another platform"),
             Self::UnknownSlot { slot } => write!(f, "the package has no slot `{}`", slot.escape_debug()),
             Self::SelfValue { value } => write!(f, "PSPF_SELF is `{}`", value.escape_debug()),
             Self::ElevatedRights => f.write_str("the package was started with more rights than its caller has"),
-            Self::Exists { path } => write!(f, "{} exists already", Shown(path)),
+            Self::Exists { path } => write!(f, "{} exists already", shown(path)),
             Self::Internal { what } => write!(f, "internal error: {what}"),
         }
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        None
-    }
-}
-
-/// A path in backticks, made harmless for a terminal.
-struct Shown<'a>(&'a Path);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`", self.0.to_string_lossy().escape_debug())
-    }
-}
+impl core::error::Error for Error {}
 
 /// The lines that an error is printed as.
-pub(crate) fn lines(error: &Error) -> String {
+fn lines(error: &Error) -> String {
     let hint = error.hint().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
     format!("pspf: error[{}]: {error}\n{hint}", error.class())
 }
 
 /// Prints a warning to standard error.
 pub(crate) fn warn(text: &str) {
-    let line = format!("pspf: warning: {}\n", text.escape_debug());
-    let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+    stdio::tell(&format!("pspf: warning: {}\n", text.escape_debug()));
 }
 
 /// Prints an error to standard error, whatever state that is in.
 pub fn report(error: &Error) {
-    let _ = rustix::io::write(rustix::stdio::stderr(), lines(error).as_bytes());
+    stdio::tell(&lines(error));
 }

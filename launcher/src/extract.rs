@@ -1,18 +1,21 @@
 //! Filling a directory from a slot: directories, files in parallel, hard links, symbolic links, then modes bottom-up.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use alloc::collections::BTreeMap;
+use alloc::ffi::CString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 
 use pspf_format::Slot;
 use pspf_format::tree::{EntryKind, SlotIndex};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use crate::frames::{self, Sink};
-use crate::{Error, PackageFile, Progress};
+use crate::path::join;
+use crate::sys::lock::Lock;
+use crate::sys::thread::cores;
+use crate::{Error, PackageFile, Progress, disk};
 
 /// Which modes the extracted files get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +36,14 @@ pub fn extract_slot(
     slot: Slot<'_>,
     index: &SlotIndex,
     root: BorrowedFd<'_>,
-    path: &Path,
+    path: &CStr,
     modes: Modes,
     progress: &Progress,
 ) -> Result<(), Error> {
     // With every mode given explicitly the umask only gets in the way.
     let _umask = (modes == Modes::ReadOnly).then(Umask::none);
-    let disk = Disk { root, path, index, modes, open: Mutex::new(HashMap::new()) };
-    disk.directories()?;
-    frames::decode(package, slot, index, &disk, progress)?;
+    let disk = Disk { root, path, index, modes, open: Lock::new(BTreeMap::new()) };
+    frames::decode(package, slot, index, &disk, cores(), progress)?;
     disk.links()?;
     disk.seal_directories()
 }
@@ -64,17 +66,16 @@ impl Drop for Umask {
 
 struct Disk<'a> {
     root: BorrowedFd<'a>,
-    path: &'a Path,
+    path: &'a CStr,
     index: &'a SlotIndex,
     modes: Modes,
     /// Files of several frames, with the bytes that are still to come.
-    open: Mutex<HashMap<usize, (Arc<File>, u64)>>,
+    open: Lock<BTreeMap<usize, (Arc<OwnedFd>, u64)>>,
 }
 
 impl Disk<'_> {
     fn failed(&self, action: &'static str, name: &str) -> impl FnOnce(rustix::io::Errno) -> Error {
-        let path = self.path.join(name);
-        move |errno| Error::io(action, &path, errno)
+        move |errno| Error::io(action, &join(self.path, name.as_bytes()), errno)
     }
 
     fn directories(&self) -> Result<(), Error> {
@@ -114,7 +115,7 @@ impl Disk<'_> {
         rustix::fs::fchmod(self.root, mode).map_err(self.failed("closing", ""))
     }
 
-    fn create(&self, number: usize) -> Result<File, Error> {
+    fn create(&self, number: usize) -> Result<OwnedFd, Error> {
         let Some(entry) = self.index.entries.get(number) else {
             return Err(Error::Internal { what: "content without an entry" });
         };
@@ -128,46 +129,36 @@ impl Disk<'_> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let name = entry.path.as_str();
         let fd = rustix::fs::openat(self.root, name, flags, Mode::from_raw_mode(u32::from(bits)));
-        Ok(File::from(fd.map_err(self.failed("creating", name))?))
+        fd.map_err(self.failed("creating", name))
     }
 
-    fn path_of(&self, number: usize) -> PathBuf {
-        self.path.join(self.index.entries.get(number).map_or("", |entry| entry.path.as_str()))
+    fn path_of(&self, number: usize) -> CString {
+        join(self.path, self.index.entries.get(number).map_or("", |entry| entry.path.as_str()).as_bytes())
     }
 }
 
 impl Sink for Disk<'_> {
+    fn prepare(&self) -> Result<(), Error> {
+        self.directories()
+    }
+
     fn write(&self, entry: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let size = self.index.entries.get(entry).map_or(0, pspf_format::tree::Entry::size);
         let file = if bytes.len() as u64 == size {
             Arc::new(self.create(entry)?)
         } else {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            let (file, rest) = match open.remove(&entry) {
-                Some(open) => open,
-                None => (Arc::new(self.create(entry)?), size),
-            };
-            let rest = rest.saturating_sub(bytes.len() as u64);
-            if rest > 0 {
-                open.insert(entry, (Arc::clone(&file), rest));
-            }
-            file
+            self.open.with(|open| {
+                let (file, rest) = match open.remove(&entry) {
+                    Some(open) => open,
+                    None => (Arc::new(self.create(entry)?), size),
+                };
+                let rest = rest.saturating_sub(bytes.len() as u64);
+                if rest > 0 {
+                    open.insert(entry, (Arc::clone(&file), rest));
+                }
+                Ok(file)
+            })?
         };
-        file.write_all_at(bytes, offset).map_err(|source| Error::io("writing", &self.path_of(entry), source))
+        disk::write_at(file.as_fd(), bytes, offset).map_err(|source| Error::io("writing", &self.path_of(entry), source))
     }
-}
-
-/// The directory at `path`, created with mode 0700 under `parent`.
-pub(crate) fn create_directory(parent: impl AsFd, name: &str) -> rustix::io::Result<rustix::fd::OwnedFd> {
-    rustix::fs::mkdirat(&parent, name, Mode::RWXU)?;
-    open_directory(parent, name)
-}
-
-/// Opens a directory that is no symbolic link.
-pub(crate) fn open_directory(
-    parent: impl AsFd,
-    name: impl rustix::path::Arg,
-) -> rustix::io::Result<rustix::fd::OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
 }

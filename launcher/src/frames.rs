@@ -1,41 +1,42 @@
-//! The one decoder of slots (SPEC §7.4): frames are read, compared with their digests, decoded and compared with
-//! the slot index in parallel; only content that passed reaches a sink.
+//! The one decoder of slots (SPEC §7.4): frames are read, compared with their digests, decoded and held to the slot
+//! index in parallel.
+//!
+//! Stored bytes that have the signed digest decode to one content, the one that was signed: a start takes it as it
+//! comes. A deep check hashes every file once more, see [`crate::check`].
 
-use std::collections::HashMap;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pspf_format::tree::{Entry, EntryKind, Frame, SlotIndex};
-use pspf_format::{Error as FormatError, Hasher, Sha256, Slot, tar, zstd_frame};
-use zstd::zstd_safe::DCtx;
+use pspf_format::{Error as FormatError, Hasher, Slot, tar, zstd_frame};
+use zstd_safe::DCtx;
 
+use crate::sys::pages::Pages;
+use crate::sys::thread::{self, First};
 use crate::{Error, PackageFile, Progress};
 
 /// Memory for all frames in flight, in bytes.
 const IN_FLIGHT: u64 = 40 << 20;
-/// How much of a raw slot is read at once.
-const CHUNK: usize = 1 << 20;
+/// How much is read and hashed at once: it stays in the processor's cache between the two.
+const CHUNK: usize = 256 << 10;
 /// A decoding thread keeps its buffers on the heap.
 const STACK: usize = 256 << 10;
 
 /// Takes the content of files.
 pub(crate) trait Sink: Sync {
+    /// Called once, while the first frames are decoded and before anything is written.
+    fn prepare(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// `bytes` of the file that is entry number `entry`, from `offset`. A file of no bytes is one call with none.
     fn write(&self, entry: usize, offset: u64, bytes: &[u8]) -> Result<(), Error>;
 }
 
-/// Compares and drops: for a deep check.
-pub(crate) struct Discard;
-
-impl Sink for Discard {
-    fn write(&self, _entry: usize, _offset: u64, _bytes: &[u8]) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
-/// Decodes a whole slot into `sink`.
+/// Decodes a whole slot into `sink`, on at most `threads` threads; one thread passes the content on in order.
 ///
 /// # Errors
 /// [`Error::Package`] where stored or decoded bytes are not what was signed; what the sink reports.
@@ -44,38 +45,34 @@ pub(crate) fn decode(
     slot: Slot<'_>,
     index: &SlotIndex,
     sink: &dyn Sink,
+    threads: usize,
     progress: &Progress,
 ) -> Result<(), Error> {
     if !slot.metadata.operations.has_index() {
+        sink.prepare()?;
         return copy_raw(package, slot, sink, progress);
     }
-    let work = Work::new(package, slot, index, sink, progress);
-    if !index.is_tree() && index.frames.is_empty() {
-        work.whole_file(0, &[])?;
-    }
-    let threads = threads_for(index);
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            // Without another thread the work takes longer and is done all the same.
-            let _ = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || work.run());
-        }
-        work.run();
-    });
-    match work.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(()),
-    }
+    let work = Work {
+        package,
+        slot,
+        index,
+        sink,
+        progress,
+        next: AtomicUsize::new(0),
+        begun: AtomicBool::new(false),
+        ready: AtomicBool::new(false),
+        failure: First::new(),
+    };
+    // Without another thread the work takes longer and is done all the same.
+    thread::on_all(threads.min(threads_for(index)).saturating_sub(1), STACK, &|| work.run());
+    work.failure.into_inner().map_or(Ok(()), Err)
 }
 
-/// As many threads as there are cores, frames, and room in memory.
+/// As many threads as there are frames, and room in memory.
 fn threads_for(index: &SlotIndex) -> usize {
-    if index.frames.len() < 2 {
-        return 1;
-    }
     let largest = index.frames.iter().map(|frame| u64::from(frame.stored_size) + u64::from(frame.expanded_size)).max();
     let room = usize::try_from(IN_FLIGHT / largest.unwrap_or(1).max(1)).unwrap_or(1);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    cores.min(index.frames.len()).min(room).max(1)
+    index.frames.len().min(room).max(1)
 }
 
 fn copy_raw(package: &PackageFile, slot: Slot<'_>, sink: &dyn Sink, progress: &Progress) -> Result<(), Error> {
@@ -101,12 +98,6 @@ fn copy_raw(package: &PackageFile, slot: Slot<'_>, sink: &dyn Sink, progress: &P
     Err(package.wrong(FormatError::SlotDigest { slot: slot.metadata.id.clone(), expected, found }))
 }
 
-/// The digest of a file that lies in several frames: fed in order, whichever thread decodes which frame.
-struct Turnstile {
-    state: Mutex<(u64, Hasher)>,
-    turn: Condvar,
-}
-
 struct Work<'a> {
     package: &'a PackageFile,
     slot: Slot<'a>,
@@ -114,68 +105,61 @@ struct Work<'a> {
     sink: &'a dyn Sink,
     progress: &'a Progress,
     next: AtomicUsize,
-    stop: AtomicBool,
-    failure: Mutex<Option<Error>>,
-    turnstiles: HashMap<usize, Turnstile>,
+    /// Whether somebody prepares the sink, and whether that is done.
+    begun: AtomicBool,
+    ready: AtomicBool,
+    failure: First<Error>,
 }
 
-impl<'a> Work<'a> {
-    fn new(
-        package: &'a PackageFile,
-        slot: Slot<'a>,
-        index: &'a SlotIndex,
-        sink: &'a dyn Sink,
-        progress: &'a Progress,
-    ) -> Self {
-        let mut turnstiles = HashMap::new();
-        // Only a file that holds a frame's first byte, and not as its own first, began in an earlier frame.
-        for frame in index.frames.iter().skip(1) {
-            let number = index.entries.partition_point(|entry| entry.start <= frame.start).saturating_sub(1);
-            if index.entries.get(number).is_some_and(|entry| {
-                entry.content < frame.start && entry.content.saturating_add(entry.size()) > frame.start
-            }) {
-                let state = Mutex::new((0, Hasher::new()));
-                turnstiles.entry(number).or_insert(Turnstile { state, turn: Condvar::new() });
-            }
+/// What a thread decodes with.
+struct Tools {
+    stored: Pages,
+    expanded: Pages,
+    decoder: DCtx<'static>,
+}
+
+impl Work<'_> {
+    fn prepare(&self) -> Result<(), Error> {
+        self.sink.prepare()?;
+        if !self.index.is_tree() && self.index.frames.is_empty() {
+            self.sink.write(0, 0, &[])?;
         }
-        Self {
-            package,
-            slot,
-            index,
-            sink,
-            progress,
-            next: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
-            failure: Mutex::new(None),
-            turnstiles,
-        }
+        self.ready.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Takes one frame after the other until there is none, or until any thread fails.
     fn run(&self) {
-        let mut stored = Vec::new();
-        let mut expanded = Vec::new();
-        let Some(mut decoder) = DCtx::try_create() else {
-            let source = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
-            return self.fail(Error::io("decoding", self.package.path(), source));
-        };
-        while !self.stop.load(Ordering::Relaxed) {
-            // In order, so that whoever waits at a turnstile waits for a frame that somebody has.
-            let Some(frame) = self.index.frames.get(self.next.fetch_add(1, Ordering::Relaxed)) else { return };
-            let done = self
-                .frame(frame, &mut stored, &mut expanded, &mut decoder)
-                .and_then(|()| self.contents(frame, &expanded));
-            if let Err(error) = done {
-                return self.fail(error);
-            }
-            self.progress.advance(u64::from(frame.expanded_size));
+        let prepared = if self.begun.swap(true, Ordering::Relaxed) { Ok(()) } else { self.prepare() };
+        if let Err(error) = prepared.and_then(|()| self.tools()).and_then(|mut tools| self.frames(&mut tools)) {
+            self.failure.set(error);
         }
     }
 
-    fn fail(&self, error: Error) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.stop.store(true, Ordering::SeqCst);
-        self.turnstiles.values().for_each(|turnstile| turnstile.turn.notify_all());
+    fn tools(&self) -> Result<Tools, Error> {
+        let most = |len: fn(&Frame) -> u32| self.index.frames.iter().map(len).max().unwrap_or(0) as usize;
+        let lacking = |errno| Error::io("decoding", self.package.path(), errno);
+        Ok(Tools {
+            stored: Pages::new(most(|frame| frame.stored_size)).map_err(lacking)?,
+            expanded: Pages::new(most(|frame| frame.expanded_size)).map_err(lacking)?,
+            decoder: DCtx::try_create().ok_or_else(|| lacking(rustix::io::Errno::NOMEM))?,
+        })
+    }
+
+    fn frames(&self, tools: &mut Tools) -> Result<(), Error> {
+        // In order, so that a single thread passes everything on in order.
+        while let Some(frame) = self.index.frames.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            let bytes = self.frame(frame, tools)?;
+            while !self.ready.load(Ordering::Acquire) && !self.failure.is_set() {
+                thread::give_way();
+            }
+            if self.failure.is_set() {
+                return Ok(());
+            }
+            self.contents(frame, bytes)?;
+            self.progress.advance(u64::from(frame.expanded_size));
+        }
+        Ok(())
     }
 
     fn wrong(&self, at: impl ToString, reason: &'static str) -> Error {
@@ -183,23 +167,26 @@ impl<'a> Work<'a> {
     }
 
     /// Reads one frame once, compares that buffer with its digest, and decodes from it.
-    fn frame(
-        &self,
-        frame: &Frame,
-        stored: &mut Vec<u8>,
-        expanded: &mut Vec<u8>,
-        decoder: &mut DCtx<'_>,
-    ) -> Result<(), Error> {
+    fn frame<'t>(&self, frame: &Frame, tools: &'t mut Tools) -> Result<&'t [u8], Error> {
         let id = &self.slot.metadata.id;
-        stored.resize(frame.stored_size as usize, 0);
-        self.package.read_at(stored, self.slot.span.offset.saturating_add(frame.offset))?;
-        let found = Sha256::of(stored);
+        let internal = Error::Internal { what: "a frame is longer than the longest" };
+        let (Some(stored), Some(expanded)) = (
+            tools.stored.get_mut(..frame.stored_size as usize),
+            tools.expanded.get_mut(..frame.expanded_size as usize),
+        ) else {
+            return Err(internal);
+        };
+        let mut hasher = Hasher::new();
+        let mut at = self.slot.span.offset.saturating_add(frame.offset);
+        for chunk in stored.chunks_mut(CHUNK) {
+            self.package.read_at(chunk, at)?;
+            hasher.update(chunk);
+            at = at.saturating_add(chunk.len() as u64);
+        }
+        let found = hasher.finish();
         if found != frame.sha256 {
-            return Err(self.package.wrong(FormatError::SlotDigest {
-                slot: id.clone(),
-                expected: frame.sha256,
-                found,
-            }));
+            let (slot, expected) = (id.clone(), frame.sha256);
+            return Err(self.package.wrong(FormatError::SlotDigest { slot, expected, found }));
         }
         if !zstd_frame::declares(stored, frame.expanded_size) || !is_one_frame(stored) {
             return Err(self.wrong(
@@ -207,15 +194,13 @@ impl<'a> Work<'a> {
                 "it is not one frame of this size, with a window of at most 8 MiB and without a dictionary",
             ));
         }
-        expanded.clear();
-        expanded.reserve_exact(frame.expanded_size as usize);
-        match decoder.decompress(expanded, stored) {
-            Ok(len) if len == frame.expanded_size as usize => Ok(()),
+        match tools.decoder.decompress(&mut *expanded, stored) {
+            Ok(len) if len == expanded.len() => Ok(expanded),
             _ => Err(self.wrong(id, "a frame cannot be decoded")),
         }
     }
 
-    /// Compares everything in one decoded frame with the index and passes file content on.
+    /// Holds everything in one decoded frame to the index and passes file content on.
     fn contents(&self, frame: &Frame, bytes: &[u8]) -> Result<(), Error> {
         let window = Window { start: frame.start, bytes };
         let entries = &self.index.entries;
@@ -247,61 +232,25 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Passes on what this frame holds of a file.
     fn file(&self, number: usize, entry: &Entry, window: &Window<'_>) -> Result<(), Error> {
         if !matches!(entry.kind, EntryKind::File { .. }) {
             return Ok(());
         }
-        let end = entry.content.saturating_add(entry.size());
-        match self.turnstiles.get(&number) {
-            Some(turnstile) => match window.part(entry.content..end) {
-                [] => Ok(()),
-                part => self.piece(number, turnstile, window.start.saturating_sub(entry.content), part),
-            },
+        let content = entry.content..entry.content.saturating_add(entry.size());
+        match window.part(content) {
             // A file without content belongs to the frame in which its header starts.
-            None if entry.size() == 0 && entry.start < window.start => Ok(()),
+            [] if entry.size() == 0 && entry.start >= window.start => self.sink.write(number, 0, &[]),
             // The header may end one frame and the content lie in the next; the padding may begin another.
-            None if entry.size() > 0 && (entry.content >= window.end() || end <= window.start) => Ok(()),
-            None => self.whole_file(number, window.part(entry.content..end)),
-        }
-    }
-
-    fn whole_file(&self, number: usize, bytes: &[u8]) -> Result<(), Error> {
-        self.same_digest(number, Sha256::of(bytes))?;
-        self.sink.write(number, 0, bytes)
-    }
-
-    /// A piece of a file that lies in several frames, from `offset` in the file.
-    fn piece(&self, number: usize, turnstile: &Turnstile, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        self.sink.write(number, offset, bytes)?;
-        let mut state = turnstile.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.0 != offset {
-            if self.stop.load(Ordering::SeqCst) {
-                return Ok(());
-            }
-            let waited = turnstile.turn.wait_timeout(state, Duration::from_millis(100));
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state.1.update(bytes);
-        state.0 = offset.saturating_add(bytes.len() as u64);
-        let done = self.index.entries.get(number).is_some_and(|entry| state.0 == entry.size());
-        let digest = done.then(|| std::mem::take(&mut state.1).finish());
-        drop(state);
-        turnstile.turn.notify_all();
-        digest.map_or(Ok(()), |digest| self.same_digest(number, digest))
-    }
-
-    fn same_digest(&self, number: usize, found: Sha256) -> Result<(), Error> {
-        match self.index.entries.get(number) {
-            Some(Entry { kind: EntryKind::File { sha256, .. }, .. }) if *sha256 == found => Ok(()),
-            Some(entry) => Err(self.wrong(&entry.path, "its content is not what the slot index says")),
-            None => Err(Error::Internal { what: "content without an entry" }),
+            [] => Ok(()),
+            part => self.sink.write(number, window.start.saturating_sub(entry.content), part),
         }
     }
 }
 
 /// Whether these bytes are one frame and nothing more.
 pub(crate) fn is_one_frame(stored: &[u8]) -> bool {
-    zstd::zstd_safe::find_frame_compressed_size(stored) == Ok(stored.len())
+    zstd_safe::find_frame_compressed_size(stored) == Ok(stored.len())
 }
 
 /// A decoded frame and where it lies in the stream.
@@ -335,6 +284,7 @@ impl Window<'_> {
     }
 
     fn is_zero(&self, range: Range<u64>) -> bool {
-        self.part(range).iter().all(|&byte| byte == 0)
+        let (words, rest) = self.part(range).as_chunks::<8>();
+        words.iter().all(|word| u64::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
     }
 }

@@ -1,25 +1,28 @@
 //! The whole story of a start, in the order that SPEC §12 gives.
 
-use std::convert::Infallible;
-use std::ffi::CString;
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::time::Duration;
+use alloc::borrow::Cow;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::ffi::CStr;
+use core::time::Duration;
 
 use pspf_format::VerifiedPackage;
+use rustix::io::Errno;
 
 use crate::cache::{Access, Cache, Candidate, candidates, needed};
-use crate::command::{Command, c_string};
+use crate::command::Command;
 use crate::supervise::supervise;
 use crate::sys::process::execve;
-use crate::{Environment, Error, PackageFile};
+use crate::{Environment, Error, PackageFile, path};
 
 /// How the package was called.
 #[derive(Clone, Debug)]
 pub struct Invocation {
     /// The argument vector, from the name it was called by.
-    pub argv: Vec<CString>,
+    pub argv: Vec<Cow<'static, CStr>>,
     /// The caller's environment.
     pub environment: Environment,
 }
@@ -77,7 +80,7 @@ pub fn run_package(
 enum Place {
     Kept(Cache),
     /// In a directory of this process alone, removed when the application ends.
-    Private(Cache, PathBuf),
+    Private(Cache, CString),
 }
 
 /// Makes the slots ready in the first candidate that can hold them.
@@ -87,7 +90,7 @@ fn prepare(environment: &Environment, file: &PackageFile, package: &VerifiedPack
         let reason = match Cache::writable(&candidate, Access::Private) {
             Ok(cache) => match cache.make_ready(file, package) {
                 Ok(()) => return Ok(Place::Kept(cache)),
-                Err(error @ Error::Io { .. }) if !candidate.explicit => error.to_string(),
+                Err(error) if error.is_of_the_place() && !candidate.explicit => error.to_string(),
                 Err(error) => return Err(error),
             },
             Err(reason) => reason,
@@ -101,22 +104,23 @@ fn prepare(environment: &Environment, file: &PackageFile, package: &VerifiedPack
 }
 
 /// The last resort: a directory that nobody else can have prepared.
-fn private(file: &PackageFile, package: &VerifiedPackage, mut tried: Vec<(PathBuf, String)>) -> Result<Place, Error> {
-    let Some(base) = tried.last().and_then(|(path, _)| path.parent()).map(PathBuf::from) else {
+fn private(file: &PackageFile, package: &VerifiedPackage, mut tried: Vec<(CString, String)>) -> Result<Place, Error> {
+    let Some((base, _)) = tried.last().and_then(|(path, _)| path::split(path)) else {
         return Err(Error::NoCache { tried });
     };
-    let directory = base.join(format!("pspf-{}", crate::cache::fresh_name()));
+    let directory = path::concat(&[base, b"/pspf-", crate::cache::fresh_name().to_bytes()]);
     let candidate = Candidate { path: directory.clone(), explicit: true };
     let reason = match Cache::writable(&candidate, Access::Private) {
         Ok(cache) => match cache.make_ready(file, package) {
             Ok(()) => {
                 let (path, reason) = tried.last().cloned().unwrap_or_default();
-                crate::error::warn(&format!("{}: {reason}; unpacking for this run alone", path.display()));
+                let path = path.to_string_lossy();
+                crate::error::warn(&format!("{path}: {reason}; unpacking for this run alone"));
                 return Ok(Place::Private(cache, directory));
             }
             Err(error) => {
                 remove_private(&directory);
-                if !matches!(error, Error::Io { .. }) {
+                if !error.is_of_the_place() {
                     return Err(error);
                 }
                 error.to_string()
@@ -128,9 +132,10 @@ fn private(file: &PackageFile, package: &VerifiedPackage, mut tried: Vec<(PathBu
     Err(Error::NoCache { tried })
 }
 
-fn remove_private(directory: &std::path::Path) {
-    let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else { return };
-    crate::cache::remove_directory(parent, name);
+fn remove_private(directory: &CStr) {
+    if let Some((parent, name)) = path::split(directory) {
+        crate::cache::remove_directory(&path::concat(&[parent]), &path::concat(&[name]));
+    }
 }
 
 /// Becomes the application. Returns only where that failed.
@@ -139,43 +144,34 @@ fn start(file: &PackageFile, package: &VerifiedPackage, cache: &Cache, invocatio
         Ok(command) => command,
         Err(error) => return error,
     };
-    let program = match c_string(command.program.clone().into()) {
-        Ok(program) => program,
-        Err(error) => return error,
-    };
     if let Some(cwd) = &command.cwd
-        && let Err(source) = std::env::set_current_dir(cwd)
+        && let Err(errno) = rustix::process::chdir(cwd.as_c_str())
     {
-        let is_ours = cwd.starts_with(cache.path()) && source.kind() == io::ErrorKind::NotFound;
+        let is_ours = cwd.to_bytes().starts_with(cache.path().to_bytes()) && errno == Errno::NOENT;
         return if is_ours {
             Error::EntryMissing { program: cwd.clone() }
         } else {
-            Error::io("changing to directory", cwd, source)
+            Error::io("changing to directory", cwd, errno)
         };
     }
-    crate::sys::map::restore_disposition();
     // A file that another thread of another process holds open for writing for a moment is worth a moment.
-    let mut source = execve(&program, &command.argv, command.environment.entries());
+    let mut errno = execve(&command.program, &command.argv, command.environment.entries());
     for _ in 0..10 {
-        if source.raw_os_error() != Some(libc::ETXTBSY) {
+        if errno != Errno::TXTBSY {
             break;
         }
-        std::thread::sleep(Duration::from_millis(10));
-        source = execve(&program, &command.argv, command.environment.entries());
+        crate::sys::clock::sleep(Duration::from_millis(10));
+        errno = execve(&command.program, &command.argv, command.environment.entries());
     }
-    failure(command.program, source)
+    failure(command.program, errno)
 }
 
-fn failure(program: PathBuf, source: io::Error) -> Error {
-    match source.raw_os_error() {
+fn failure(program: CString, errno: Errno) -> Error {
+    match errno {
         // execve says this of the program, and of the interpreter that a script or a dynamic program names.
-        Some(libc::ENOENT) if !exists(&program) => Error::EntryMissing { program },
-        Some(libc::ENOENT) => Error::InterpreterMissing { program },
-        Some(libc::E2BIG) => Error::io("passing the arguments to", &program, source),
-        _ => Error::NotExecutable { program, source },
+        Errno::NOENT if rustix::fs::stat(program.as_c_str()).is_err() => Error::EntryMissing { program },
+        Errno::NOENT => Error::InterpreterMissing { program },
+        Errno::TOOBIG => Error::io("passing the arguments to", &program, errno),
+        _ => Error::NotExecutable { program, source: errno.into() },
     }
-}
-
-fn exists(path: &std::path::Path) -> bool {
-    rustix::fs::stat(path.as_os_str().as_bytes()).is_ok()
 }

@@ -2,11 +2,19 @@
 //!
 //! A library, because `pspf run`, `pspf extract` and `pspf cache` use the same engine as the stub; the stub is
 //! `main.rs` of this crate, a few lines long. Only `sys` holds `unsafe` code.
+//!
+//! Without the standard library: most of what it would bring into every package is there to print backtraces. Paths
+//! are C strings, as the kernel takes them.
+
+#![no_std]
+
+extern crate alloc;
 
 pub mod cache;
 mod check;
 mod command;
 mod compare;
+mod disk;
 mod environment;
 mod error;
 mod extract;
@@ -14,6 +22,7 @@ mod extract_to;
 mod frames;
 mod launch;
 mod package_file;
+mod path;
 mod progress;
 mod self_service;
 mod slot_reader;
@@ -22,13 +31,13 @@ mod supervise;
 #[expect(unsafe_code, reason = "the only module that may: each use has its SAFETY note")]
 pub mod sys;
 
-pub use check::{Checked, check};
+pub use check::{Checked, Thorough, check};
 pub use environment::Environment;
-pub use error::{Error, report};
+pub use error::{Error, OsError, report};
 pub use extract::{Modes, extract_slot};
 pub use extract_to::extract_to;
 pub use launch::{Invocation, launch, run_package};
 pub use package_file::PackageFile;
 pub use progress::Progress;
 pub use slot_reader::slot_index;
-pub use stub::{MARKER, stub};
+pub use stub::{MARKER, panicked, stub};

@@ -1,51 +1,52 @@
 //! The package as a file: opened once, read by descriptor from then on.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use alloc::ffi::CString;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 
 use pspf_format::{Error as FormatError, SealedIndex, Span, TRAILER_LEN, UnverifiedPackage, VerifiedPackage};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags};
 
-use rustix::fs::{Mode, OFlags};
-
-use crate::{Error, sys};
+use crate::{Error, disk};
 
 /// An open package file. Everything is read through this one descriptor, so that the file that was verified is the
-/// file that is extracted, whatever happens to its name.
+/// file that is extracted, whatever happens to its name. Everything is read into memory of our own, once, so that what
+/// was checked is what is used, whatever happens to the file.
 #[derive(Debug)]
 pub struct PackageFile {
-    file: File,
+    file: OwnedFd,
     len: u64,
-    path: PathBuf,
+    path: CString,
 }
 
 impl PackageFile {
     /// Opens a package.
     ///
     /// # Errors
-    /// [`Error::Io`] where it cannot be opened or is no regular file.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    /// [`Error::Io`] where it cannot be opened, [`Error::NotAFile`] where it is no regular file.
+    pub fn open(path: &CStr) -> Result<Self, Error> {
         // Without waiting: a pipe is refused below, not waited for.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::io("opening", path, errno))?;
-        Self::from_file(file.into(), path)
+        Self::from_file(file, path)
     }
 
     /// Takes an open file; `path` is for messages.
     ///
     /// # Errors
-    /// [`Error::Io`] where it is no regular file.
-    pub fn from_file(file: File, path: &Path) -> Result<Self, Error> {
-        let metadata = file.metadata().map_err(|source| Error::io("reading", path, source))?;
-        if !metadata.is_file() {
-            let source = std::io::Error::other("it is not a regular file");
-            return Err(Error::io("reading", path, source));
+    /// [`Error::NotAFile`] where it is no regular file.
+    pub fn from_file(file: OwnedFd, path: &CStr) -> Result<Self, Error> {
+        let stat = rustix::fs::fstat(&file).map_err(|errno| Error::io("reading", path, errno))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Error::NotAFile { path: path.into(), what: "it is not a regular file" });
         }
-        Ok(Self { file, len: metadata.len(), path: path.to_owned() })
+        Ok(Self { file, len: u64::try_from(stat.st_size).unwrap_or(0), path: path.into() })
     }
 
     /// Its path, for messages and for `PSPF_PACKAGE`.
-    pub fn path(&self) -> &Path {
+    pub fn path(&self) -> &CStr {
         &self.path
     }
 
@@ -55,8 +56,8 @@ impl PackageFile {
     }
 
     /// The descriptor.
-    pub fn file(&self) -> &File {
-        &self.file
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// Reads and parses the trailer.
@@ -78,20 +79,14 @@ impl PackageFile {
     pub fn trailer(&self) -> Result<Vec<u8>, Error> {
         let len = TRAILER_LEN as u64;
         let offset = self.len.checked_sub(len).ok_or_else(|| self.wrong(FormatError::NotAPackage))?;
-        self.mapped(Span { offset, len })
+        self.read(Span { offset, len })
     }
 
     /// Tells a package that never had a seal from one that lost it.
     fn why_no_seal(&self, trailer: &[u8]) -> FormatError {
-        let look = || -> Result<(), FormatError> {
-            let index = pspf_format::UnsealedIndex::parse(trailer, self.len)?;
-            let metadata = self.mapped(index.metadata_span()).map_err(|_| FormatError::NoSeal)?;
-            let table = self.mapped(index.slot_table_span()).map_err(|_| FormatError::NoSeal)?;
-            index.open(&metadata, &table, self.len).map(drop)
-        };
-        match look() {
-            Err(FormatError::SealRemoved) => FormatError::SealRemoved,
-            _ => FormatError::NoSeal,
+        match pspf_format::UnsealedIndex::parse(trailer, self.len) {
+            Ok(index) => index.why(&self.read(index.metadata_span()).unwrap_or_default()),
+            Err(_) => FormatError::NoSeal,
         }
     }
 
@@ -104,12 +99,12 @@ impl PackageFile {
         let end = table.offset.saturating_add(table.len).max(metadata.offset.saturating_add(metadata.len));
         let start = metadata.offset.min(table.offset);
         let len = end.saturating_sub(start);
-        // Both in one map where they are neighbours, as they are unless the layout is about to be refused.
+        // Both in one piece where they are neighbours, as they are unless the layout is about to be refused.
         if len > pspf_format::MAX_METADATA + (1 << 16) {
-            let (metadata, table) = (self.mapped(metadata)?, self.mapped(table)?);
+            let (metadata, table) = (self.read(metadata)?, self.read(table)?);
             return sealed.open(&metadata, &table).map_err(|error| self.wrong(error));
         }
-        let both = self.mapped(Span { offset: start, len })?;
+        let both = self.read(Span { offset: start, len })?;
         let part = |span: Span| {
             let from = usize::try_from(span.offset.saturating_sub(start)).unwrap_or(usize::MAX);
             let to = from.saturating_add(usize::try_from(span.len).unwrap_or(usize::MAX));
@@ -118,13 +113,13 @@ impl PackageFile {
         sealed.open(part(metadata), part(table)).map_err(|error| self.wrong(error))
     }
 
-    /// A copy of mapped bytes: what is checked is then what is used, even if the file changes meanwhile.
-    fn mapped(&self, span: Span) -> Result<Vec<u8>, Error> {
+    fn read(&self, span: Span) -> Result<Vec<u8>, Error> {
         if span.offset.checked_add(span.len).is_none_or(|end| end > self.len) {
             return Err(self.wrong(FormatError::Layout { part: "span" }));
         }
-        sys::map::copy(&self.file, span.offset, usize::try_from(span.len).unwrap_or(usize::MAX))
-            .map_err(|source| Error::io("reading", &self.path, source))
+        let mut bytes = vec![0; usize::try_from(span.len).unwrap_or(usize::MAX)];
+        self.read_at(&mut bytes, span.offset)?;
+        Ok(bytes)
     }
 
     /// Fills `buffer` from `offset`.
@@ -132,10 +127,11 @@ impl PackageFile {
     /// # Errors
     /// [`FormatError::Shortened`] where the file has become shorter, [`Error::Io`] where it cannot be read.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), Error> {
-        self.file.read_exact_at(buffer, offset).map_err(|source| match source.kind() {
-            std::io::ErrorKind::UnexpectedEof => self.wrong(FormatError::Shortened),
-            _ => Error::io("reading", &self.path, source),
-        })
+        match disk::read_at(self.file(), buffer, offset) {
+            Ok(len) if len == buffer.len() => Ok(()),
+            Ok(_) => Err(self.wrong(FormatError::Shortened)),
+            Err(errno) => Err(Error::io("reading", &self.path, errno)),
+        }
     }
 
     /// An error about this package.

@@ -1,8 +1,11 @@
 //! Tells a person at a terminal how far an extraction is, once it has taken a second.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+
+use crate::sys::{clock, stdio};
 
 /// How long nothing is said.
 const QUIET: Duration = Duration::from_secs(1);
@@ -15,8 +18,9 @@ pub struct Progress {
     label: Option<String>,
     total: u64,
     done: AtomicU64,
-    started: Instant,
-    said: Mutex<Option<Instant>>,
+    started: Duration,
+    /// Milliseconds from the start to when something was said last; 0 for never.
+    said: AtomicU64,
 }
 
 impl Progress {
@@ -26,12 +30,12 @@ impl Progress {
     }
 
     fn new(label: Option<String>, total: u64) -> Self {
-        Self { label, total, done: AtomicU64::new(0), started: Instant::now(), said: Mutex::new(None) }
+        Self { label, total, done: AtomicU64::new(0), started: clock::monotonic(), said: AtomicU64::new(0) }
     }
 
     /// Counts to `total` bytes; says so where standard error is a terminal.
     pub fn to_terminal(label: &str, total: u64) -> Self {
-        let label = rustix::termios::isatty(rustix::stdio::stderr()).then(|| label.escape_debug().to_string());
+        let label = stdio::is_watched().then(|| label.escape_debug().to_string());
         Self::new(label, total)
     }
 
@@ -39,28 +43,25 @@ impl Progress {
     pub fn advance(&self, bytes: u64) {
         let done = self.done.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let Some(label) = &self.label else { return };
-        if self.started.elapsed() < QUIET {
+        let elapsed = clock::monotonic().saturating_sub(self.started);
+        let said = self.said.load(Ordering::Relaxed);
+        if elapsed < QUIET || elapsed < Duration::from_millis(said) + INTERVAL {
             return;
         }
-        // Whoever finds the lock taken has nothing to add.
-        let Ok(mut said) = self.said.try_lock() else { return };
-        if said.is_some_and(|last| last.elapsed() < INTERVAL) {
+        let now = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        // Whoever finds that another thread was faster has nothing to add.
+        if self.said.compare_exchange(said, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return;
         }
-        *said = Some(Instant::now());
         let percent = done.saturating_mul(100).checked_div(self.total).unwrap_or(100).min(100);
-        write(&format!("\rpspf: unpacking {label} {percent:3} %"));
+        stdio::tell(&format!("\rpspf: unpacking {label} {percent:3} %"));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.said.get_mut().is_ok_and(|said| said.is_some()) {
-            write("\r\x1b[K");
+        if *self.said.get_mut() > 0 {
+            stdio::tell("\r\x1b[K");
         }
     }
-}
-
-fn write(text: &str) {
-    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
 }

@@ -1,44 +1,41 @@
 //! `PSPF_SELF`: what a package tells and does about itself on a machine without `pspf` (SPEC §12.5).
 
-use std::io::Write;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use pspf_format::VerifiedPackage;
 
 use crate::cache::{Access, Cache, candidates, needed, progress};
-use crate::{Environment, Error, PackageFile, check};
+use crate::{Environment, Error, PackageFile, Thorough, check};
 
-/// Answers `PSPF_SELF`; `out` is standard output.
+/// What to answer to this value of `PSPF_SELF`.
 ///
 /// # Errors
 /// [`Error::SelfValue`] for a value that means nothing; what keeps the package from being read.
-pub(crate) fn answer(
-    value: &str,
-    file: &PackageFile,
-    environment: &Environment,
-    out: &mut dyn Write,
-) -> Result<(), Error> {
+pub(crate) fn answer(value: &[u8], file: &PackageFile, environment: &Environment) -> Result<String, Error> {
+    let value = String::from_utf8_lossy(value);
     let unverified = || file.unverified();
     let open = |sealed: Result<_, _>| file.opened(sealed.map_err(|error| file.wrong(error))?);
-    let text = match (value, value.strip_prefix("extract:")) {
+    Ok(match (value.as_ref(), value.strip_prefix("extract:")) {
         (_, Some(id)) if !id.is_empty() => extract(id, file, &open(unverified()?.verify())?, environment)?,
         ("info", _) => info(&open(unverified()?.verify())?),
         ("check", _) => {
             let package = open(unverified()?.verify_all())?;
-            let checked = check(file, &package, true)?;
+            let checked = check(file, &package, Thorough { deep: true, digest: true })?;
             format!(
-                "no damage: {} bytes, sha256 {}\nself-signed by ed25519:{}\n\
+                "no damage: {} bytes{}\nself-signed by ed25519:{}\n\
                  This finds damage, not forgery: a forger signs with a key of his own. \
                  `pspf verify --key` decides who made it.\n",
                 checked.size,
-                checked.sha256,
+                checked.sha256.map(|sha256| format!(", sha256 {sha256}")).unwrap_or_default(),
                 signer(&package)
             )
         }
         ("cache", _) => cache(&open(unverified()?.verify())?, environment),
-        _ => return Err(Error::SelfValue { value: value.to_owned() }),
-    };
-    out.write_all(text.as_bytes())
-        .map_err(|source| Error::io("writing to", std::path::Path::new("standard output"), source))
+        _ => return Err(Error::SelfValue { value: value.into_owned() }),
+    })
 }
 
 fn signer(package: &VerifiedPackage) -> String {
@@ -74,8 +71,8 @@ fn extract(
     for candidate in candidates(environment) {
         let reason = match Cache::writable(&candidate, Access::Private) {
             Ok(cache) => match cache.obtain(file, slot, &progress(package, &[slot])) {
-                Ok(_) => return Ok(format!("{}\n", cache.slot_path(slot).display())),
-                Err(error @ Error::Io { .. }) if !candidate.explicit => error.to_string(),
+                Ok(_) => return Ok(format!("{}\n", cache.slot_path(slot).to_string_lossy())),
+                Err(error) if error.is_of_the_place() && !candidate.explicit => error.to_string(),
                 Err(error) => return Err(error),
             },
             Err(reason) => reason,
@@ -87,13 +84,14 @@ fn extract(
 
 fn cache(package: &VerifiedPackage, environment: &Environment) -> String {
     let Some(cache) = Cache::for_commands(environment) else {
-        let place = candidates(environment).next().map(|place| place.path.display().to_string()).unwrap_or_default();
+        let place =
+            candidates(environment).next().map(|place| place.path.to_string_lossy().into_owned()).unwrap_or_default();
         return format!("no cache yet; the first start will make {place}\n");
     };
     let warm = if cache.is_warm(package) { "warm" } else { "cold" };
-    let mut text = format!("{}\nthe next start is {warm}\n", cache.path().display());
+    let mut text = format!("{}\nthe next start is {warm}\n", cache.path().to_string_lossy());
     for slot in needed(package) {
-        text.push_str(&format!("slot {}: {}\n", slot.metadata.id, cache.slot_path(slot).display()));
+        text.push_str(&format!("slot {}: {}\n", slot.metadata.id, cache.slot_path(slot).to_string_lossy()));
     }
     text
 }

@@ -1,5 +1,9 @@
 //! Reading a slot's index: the signed digest first, then the decoder, then the strict parser.
 
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use pspf_format::tree::{SKIPPABLE_HEADER, SlotIndex, stored_index};
 use pspf_format::{Error as FormatError, Slot, SlotMetadata, zstd_frame};
 
@@ -37,7 +41,9 @@ pub(crate) fn index_in_tail(tail: &[u8], slot: &SlotMetadata) -> Result<SlotInde
         let reason = "its slot index is not one frame of the signed size with a window of at most 8 MiB";
         return Err(FormatError::Content { at: slot.id.to_string(), reason });
     }
-    let bytes = zstd::bulk::decompress(stored, expanded).ok().filter(|bytes| bytes.len() == expanded);
-    let undecodable = || FormatError::Content { at: slot.id.to_string(), reason: "its slot index cannot be decoded" };
-    SlotIndex::parse(&bytes.ok_or_else(undecodable)?, slot)
+    let mut bytes = vec![0; expanded];
+    if zstd_safe::decompress(bytes.as_mut_slice(), stored) != Ok(expanded) {
+        return Err(FormatError::Content { at: slot.id.to_string(), reason: "its slot index cannot be decoded" });
+    }
+    SlotIndex::parse(&bytes, slot)
 }

@@ -13,7 +13,7 @@ use crate::sys::signals::{Arrived, Child, block_all, die_by, look_at, send, set_
 pub(crate) fn supervise(
     start: impl FnOnce() -> Error,
     after: impl FnOnce(),
-) -> Result<std::convert::Infallible, Error> {
+) -> Result<core::convert::Infallible, Error> {
     let mask = block_all();
     // Ignored, it would make the kernel forget how the child ended.
     let child_signal = set_default(libc::SIGCHLD);
@@ -29,7 +29,7 @@ pub(crate) fn supervise(
         Err(source) => {
             child_signal.restore();
             mask.restore();
-            return Err(Error::io("starting a process from", std::path::Path::new("/proc/self/exe"), source));
+            return Err(Error::io("starting a process from", c"/proc/self/exe", source));
         }
     };
     let end = loop {

@@ -4,6 +4,7 @@ mod bad_metadata;
 mod bad_package;
 mod bad_seal;
 mod bad_slot;
+mod build_cache;
 mod cache_crash;
 mod cache_places;
 mod cache_records;

@@ -92,3 +92,17 @@ fn targets_that_meet_are_told_before_anything_is_written() {
     Run::pspf(&sandbox, ["extract", "p.psp", "b", "-C", "out"]).any_stdout().run();
     assert_eq!(fs::read(sandbox.work("out/tool")).unwrap(), b"#!/bin/sh\necho\n");
 }
+
+/// Every package carries it.
+#[test]
+fn the_launcher_is_small() {
+    let output = pspf_tests::forks::output(std::process::Command::new(pspf_tests::pspf()).arg("--version"));
+    let version = String::from_utf8(output.stdout).unwrap();
+    let limit = match version.as_str() {
+        release if release.contains("release recipe") => 350_000,
+        musl if musl.contains("musl") => 650_000,
+        _ => 1_600_000,
+    };
+    let size = pspf_tests::stub().len();
+    assert!(size < limit, "{size} bytes, fewer than {limit} are allowed; {version}");
+}

@@ -24,8 +24,13 @@ fn project(sandbox: &Sandbox, name: &str) {
 fn packed<'s>(sandbox: &'s Sandbox, name: &str, adjust: impl FnOnce(Run<'s>) -> Run<'s>) -> Vec<u8> {
     let out = sandbox.work("out.psp");
     let run = Run::pspf(sandbox, ["pack", "--level", "3", "--key"]).arg(sandbox.key(1).0).arg("-o").arg(&out);
-    adjust(run.arg(sandbox.work(name))).any_stdout().run();
+    adjust(anew(run).arg(sandbox.work(name))).any_stdout().run();
     fs::read(out).unwrap()
+}
+
+/// Everything is compressed, whatever was packed before.
+fn anew(run: Run<'_>) -> Run<'_> {
+    run.env("PSPF_BUILD_CACHE_SIZE", "0")
 }
 
 /// A copy of a tree whose entries are made in the opposite order, at another time, with other modes for others.
@@ -69,7 +74,7 @@ fn neither_place_nor_time_nor_machine_is_in_a_package() {
         assert!(out == first, "another package: {what}");
     };
     let finish = |run: Run<'_>| {
-        run.any_stdout().run();
+        anew(run).any_stdout().run();
         fs::read(sandbox.work("out.psp")).unwrap()
     };
     same("one", "a second time", &|run| finish(run));
@@ -96,7 +101,7 @@ fn neither_place_nor_time_nor_machine_is_in_a_package() {
     );
     // From inside the folder, by a relative path.
     let relative = Run::pspf(&other, ["pack", "--level", "3", "--key"]).arg(other.key(1).0);
-    relative.args(["-o", "../../out.psp"]).cwd(other.work("deeper/two")).any_stdout().run();
+    anew(relative).args(["-o", "../../out.psp"]).cwd(other.work("deeper/two")).any_stdout().run();
     assert!(fs::read(other.work("out.psp")).unwrap() == first, "another package: from inside its folder");
 }
 

@@ -135,6 +135,23 @@ fn files_larger_than_a_frame() {
     Run::new(&sandbox, single).run();
 }
 
+/// At a high level frames are as long as readers take them; nothing may be added to a full one.
+#[test]
+fn frames_of_the_greatest_length() {
+    let sandbox = Sandbox::new(Who::Caller);
+    let content = (8 << 20) - 512;
+    sandbox.write("tree/noise", noise(8, content));
+    sandbox.write("tree/zeros", vec![0; content]);
+    sandbox.write_program("tree/tool", b"#!/bin/sh\necho ran\n");
+    let package = pack(&sandbox, &["tree", "--exec", "tool", "--level", "17"]);
+    let inspected = Run::pspf(&sandbox, ["inspect", "--json", "out.psp"]).any_stdout().run();
+    let report: serde_json::Value = serde_json::from_str(&inspected.stdout).unwrap();
+    // Two full ones, the program between them, and the end of the stream.
+    assert_eq!(report["slots"][0]["index"]["frames"], 4);
+    Run::new(&sandbox, &package).stdout("ran\n").run();
+    assert_eq!(snapshot(&sandbox.slots()[0]), snapshot(&sandbox.work("tree")));
+}
+
 #[test]
 fn include_exclude_and_followed_links() {
     let sandbox = Sandbox::new(Who::Caller);

@@ -39,6 +39,10 @@ pub fn rich_tree(root: &Path) {
     for number in 0..400 {
         file(&format!("deep/small-{number}"), &noise(number, (number * 7 % 900) as usize));
     }
+    // Names that a packer may take for versions of one thing.
+    for (name, len) in [("größe/x.py", 60), ("deep/er/x.py", 120), ("deep/x.py", 240), ("bin/x.pyc", 480)] {
+        file(name, &noise(1, len));
+    }
     fs::hard_link(root.join("none"), root.join("deep/none-too")).expect("a hard link can be made");
     fs::hard_link(root.join("bin/tool"), root.join("deep/er/tool")).expect("a hard link can be made");
     for (target, name) in [

@@ -1,17 +1,18 @@
 //! Checking slots without their packages (SPEC §10.6): each slot keeps its own metadata and index beside it, and its
 //! key commits to both.
 
-use std::os::fd::AsFd;
+use alloc::vec::Vec;
 
 use pspf_format::tree::SlotIndex;
 use pspf_format::{Sha256, Slot, SlotMetadata, Span};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fd::AsFd;
+use rustix::fs::AtFlags;
 
 use super::slots::read_small;
 use super::staging::write_record;
-use super::{Cache, Verdict, slot_name};
+use super::{Cache, Verdict, names};
 use crate::slot_reader::{index_in_tail, stored_tail};
-use crate::{Error, PackageFile, compare};
+use crate::{Error, PackageFile};
 
 /// A slot's metadata in JSON is shorter than this.
 const MAX_METADATA: usize = 4096;
@@ -21,7 +22,7 @@ impl Cache {
     pub(super) fn keep_index(&self, package: &PackageFile, slot: Slot<'_>, key: &Sha256) {
         if let Ok(tail) = stored_tail(package, slot) {
             let bytes = [slot.metadata.to_json().as_slice(), b"\n", &tail].concat();
-            let _ = write_record(self, "slots", &format!("{key}.index"), &bytes);
+            let _ = write_record(self, "slots", &names::index(key), &bytes);
         }
     }
 
@@ -32,7 +33,9 @@ impl Cache {
     /// [`Error::Io`] where the cache cannot be read.
     pub fn audit(&self) -> Result<Vec<(Sha256, Option<Verdict>)>, Error> {
         let mut verdicts = Vec::new();
-        for key in self.slot_keys()? {
+        let mut keys = self.slot_keys()?;
+        keys.sort_unstable();
+        for key in keys {
             let verdict = self.audit_slot(&key)?;
             if matches!(verdict, Some(Verdict::Damaged(_))) {
                 self.forget(&key);
@@ -45,25 +48,19 @@ impl Cache {
     /// `None` where nothing beside the slot says what it should be.
     fn audit_slot(&self, key: &Sha256) -> Result<Option<Verdict>, Error> {
         let Some((metadata, index)) = self.kept_index(key) else { return Ok(None) };
-        let name = slot_name(key);
         let slot = Slot { metadata: &metadata, span: Span { offset: 0, len: metadata.stored_size } };
         if slot.key() != *key {
             return Ok(None);
         }
-        let directory = match self.open_slot(key)? {
-            Ok(directory) => directory,
-            Err(verdict) => return Ok(Some(verdict)),
-        };
-        let difference = compare::difference(directory.as_fd(), &index);
-        let difference = difference.map_err(|source| Error::io("comparing", &self.path().join(&name), source))?;
-        Ok(Some(difference.map_or(Verdict::Sound, Verdict::Damaged)))
+        match self.open_slot(key)? {
+            Ok(directory) => self.compare_with(key, directory.as_fd(), &index).map(Some),
+            Err(verdict) => Ok(Some(verdict)),
+        }
     }
 
     /// What stands beside a slot, not yet compared with its key.
     fn kept_index(&self, key: &Sha256) -> Option<(SlotMetadata, SlotIndex)> {
-        let name = slot_name(key);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(self.root(), format!("{name}.index"), flags, Mode::empty()).ok()?;
+        let file = self.open_record(&names::index(key)).ok()?;
         let limit = usize::try_from(pspf_format::tree::MAX_INDEX).ok()? + MAX_METADATA;
         let (bytes, _) = read_small(&file, limit)?;
         let (json, tail) = bytes.split_at_checked(bytes.iter().position(|&byte| byte == b'\n')?)?;
@@ -74,10 +71,10 @@ impl Cache {
 
     /// Removes a slot's record and the receipts that name it.
     pub(super) fn forget(&self, key: &Sha256) {
-        let _ = rustix::fs::unlinkat(self.root(), format!("{}.ok", slot_name(key)), AtFlags::empty());
+        let _ = rustix::fs::unlinkat(self.root(), names::record(key).as_c_str(), AtFlags::empty());
         for (id, receipt, _) in self.receipts().unwrap_or_default() {
             if receipt.is_none_or(|receipt| receipt.slots.iter().any(|stamp| stamp.key == key.0)) {
-                let _ = rustix::fs::unlinkat(self.root(), format!("receipts/{id}"), AtFlags::empty());
+                let _ = rustix::fs::unlinkat(self.root(), names::receipt(&id).as_c_str(), AtFlags::empty());
             }
         }
     }

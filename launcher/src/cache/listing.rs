@@ -1,12 +1,14 @@
 //! What is in a cache, for people and scripts.
 
-use std::collections::HashMap;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use pspf_format::Sha256;
 use rustix::fs::AtFlags;
 
 use super::removal::disk_usage;
-use super::{Cache, slot_name};
+use super::{Cache, names};
 use crate::Error;
 
 /// Everything in a cache.
@@ -51,7 +53,7 @@ impl Cache {
     /// [`Error::Io`] where it cannot be read.
     pub fn list(&self) -> Result<Listing, Error> {
         let mut packages = Vec::new();
-        let mut users: HashMap<Sha256, usize> = HashMap::new();
+        let mut users: BTreeMap<Sha256, usize> = BTreeMap::new();
         for (package_id, receipt, file) in self.receipts()? {
             let Some(receipt) = receipt else { continue };
             let slots: Vec<Sha256> = receipt.slots.iter().map(|stamp| Sha256(stamp.key)).collect();
@@ -59,11 +61,14 @@ impl Cache {
             let last_used = rustix::fs::fstat(&file).map_or(0, |stat| stat.st_atime);
             packages.push(PackageListing { package_id, label: receipt.label, slots, last_used });
         }
-        let slots = self.slot_keys()?.into_iter().map(|key| {
-            let record = rustix::fs::statat(self.root(), format!("{}.ok", slot_name(&key)), AtFlags::SYMLINK_NOFOLLOW);
+        packages.sort_unstable_by_key(|package: &PackageListing| package.package_id);
+        let mut keys = self.slot_keys()?;
+        keys.sort_unstable();
+        let slots = keys.into_iter().map(|key| {
+            let record = rustix::fs::statat(self.root(), names::record(&key).as_c_str(), AtFlags::SYMLINK_NOFOLLOW);
             SlotListing {
                 key,
-                bytes: disk_usage(self.root(), slot_name(&key)),
+                bytes: disk_usage(self.root(), &names::slot(&key)),
                 packages: users.get(&key).copied().unwrap_or(0),
                 last_used: record.ok().map(|stat| stat.st_atime),
             }

@@ -1,13 +1,14 @@
 //! Locks that save duplicate work. Nothing is wrong where one cannot be had: a rename commits, whoever comes first.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use core::time::Duration;
 
 use pspf_format::Sha256;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 
-use super::Cache;
+use super::{Cache, names};
 use crate::sys::process::euid;
+use crate::sys::{clock, stdio};
 
 /// How long to wait for another process that extracts the same slot.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,16 +26,17 @@ impl Lock {
     /// Waits for the lock of a slot; after [`PATIENCE`] goes on without.
     pub(crate) fn of_slot(cache: &Cache, key: &Sha256) -> Self {
         let Some(fd) = open(cache, key) else { return Self { _held: None } };
-        let started = Instant::now();
-        let mut told = !rustix::termios::isatty(rustix::stdio::stderr());
+        let started = clock::monotonic();
+        let elapsed = || clock::monotonic().saturating_sub(started);
+        let mut told = !stdio::is_watched();
         loop {
-            if !told && started.elapsed() > QUIET {
+            if !told && elapsed() > QUIET {
                 told = true;
                 crate::error::warn("another start unpacks the same slot; waiting for it");
             }
             match try_lock(&fd) {
                 Some(true) => return Self { _held: Some(fd) },
-                Some(false) if started.elapsed() < PATIENCE => std::thread::sleep(INTERVAL),
+                Some(false) if elapsed() < PATIENCE => clock::sleep(INTERVAL),
                 _ => return Self { _held: None },
             }
         }
@@ -53,7 +55,7 @@ impl Lock {
 fn open(cache: &Cache, key: &Sha256) -> Option<OwnedFd> {
     // Opened for writing because network file systems lock only such descriptors; never truncated or written.
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(cache.root(), format!("locks/{key}"), flags, Mode::RUSR | Mode::WUSR).ok()?;
+    let fd = rustix::fs::openat(cache.root(), names::lock(key).as_c_str(), flags, Mode::RUSR | Mode::WUSR).ok()?;
     let stat = rustix::fs::fstat(&fd).ok()?;
     let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     (regular && stat.st_uid == euid() && stat.st_nlink == 1).then_some(fd)

@@ -4,17 +4,23 @@ mod audit;
 mod candidates;
 mod listing;
 mod lock;
+mod names;
 mod receipts;
 mod removal;
 mod safety;
 mod slots;
 mod staging;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use alloc::borrow::ToOwned;
+use alloc::ffi::CString;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::ffi::CStr;
 
-use pspf_format::{CACHE_SCHEMA, Lifecycle, Platform, Sha256, Slot, VerifiedPackage};
-use rustix::fs::{Mode, StatVfsMountFlags};
+use pspf_format::{CACHE_SCHEMA, Lifecycle, Platform, Slot, VerifiedPackage};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, StatVfsMountFlags};
+use rustix::io::Errno;
 
 pub use candidates::{Candidate, candidates};
 pub use listing::{Listing, PackageListing, SlotListing};
@@ -24,7 +30,8 @@ pub use slots::Verdict;
 pub(crate) use staging::fresh_name;
 
 use crate::extract::Umask;
-use crate::{Environment, Error, Progress};
+use crate::path::{is_absolute, join};
+use crate::{Environment, Error, OsError, Progress};
 
 /// Who may read a cache that is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +46,7 @@ pub enum Access {
 #[derive(Debug)]
 pub struct Cache {
     root: OwnedFd,
-    path: PathBuf,
+    path: CString,
 }
 
 impl Cache {
@@ -49,7 +56,7 @@ impl Cache {
     /// ancestors were checked when it was opened for writing.
     pub fn existing(candidate: &Candidate) -> Option<Self> {
         let path = Self::path_below(candidate);
-        if !path.is_absolute() {
+        if !is_absolute(path.to_bytes()) {
             return None;
         }
         let root = safety::open(&path).ok()?;
@@ -64,7 +71,7 @@ impl Cache {
     pub fn writable(candidate: &Candidate, access: Access) -> Result<Self, String> {
         let _umask = Umask::none();
         let path = Self::path_below(candidate);
-        if !path.is_absolute() {
+        if !is_absolute(path.to_bytes()) {
             return Err("it is not an absolute path".to_owned());
         }
         let mode = match access {
@@ -76,15 +83,15 @@ impl Cache {
         let cache = Self { root, path };
         if !cache.allows_programs() {
             // Made just now, it is empty and goes again; one that is in use stays.
-            let _ = rustix::fs::rmdir(&cache.path);
+            let _ = rustix::fs::rmdir(cache.path.as_c_str());
             return Err("its file system does not allow programs (noexec)".to_owned());
         }
-        for name in ["slots", "receipts", "locks"] {
+        for name in [c"slots", c"receipts", c"locks"] {
             match rustix::fs::mkdirat(&cache.root, name, mode) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Ok(()) | Err(Errno::EXIST) => {}
                 // A full or read-only cache may still hold what is needed.
-                Err(errno) if rustix::fs::statat(&cache.root, name, rustix::fs::AtFlags::empty()).is_err() => {
-                    return Err(errno.to_string());
+                Err(errno) if rustix::fs::statat(&cache.root, name, AtFlags::empty()).is_err() => {
+                    return Err(OsError::from(errno).to_string());
                 }
                 Err(_) => {}
             }
@@ -97,8 +104,9 @@ impl Cache {
         !rustix::fs::fstatvfs(&self.root).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOEXEC))
     }
 
-    fn path_below(candidate: &Candidate) -> PathBuf {
-        candidate.path.join(format!("v{CACHE_SCHEMA}"))
+    fn path_below(candidate: &Candidate) -> CString {
+        const { assert!(CACHE_SCHEMA == 1) };
+        join(&candidate.path, b"v1")
     }
 
     /// The cache that commands work on: the first candidate that holds a slot, else the first that exists.
@@ -108,7 +116,7 @@ impl Cache {
     }
 
     /// Its directory.
-    pub fn path(&self) -> &Path {
+    pub fn path(&self) -> &CStr {
         &self.path
     }
 
@@ -117,20 +125,19 @@ impl Cache {
     }
 
     /// Where an extracted slot is: its directory, or the path of its file.
-    pub fn slot_path(&self, slot: Slot<'_>) -> PathBuf {
-        let directory = self.path.join(slot_name(&slot.key()));
-        if slot.metadata.operations.is_tree() { directory } else { directory.join(slot.metadata.target.as_str()) }
+    pub fn slot_path(&self, slot: Slot<'_>) -> CString {
+        let directory = join(&self.path, names::slot(&slot.key()).to_bytes());
+        if slot.metadata.operations.is_tree() {
+            directory
+        } else {
+            join(&directory, slot.metadata.target.as_str().as_bytes())
+        }
     }
 
-    fn failed(&self, action: &'static str, name: &str) -> impl FnOnce(rustix::io::Errno) -> Error {
-        let path = self.path.join(name);
-        move |errno| Error::io(action, &path, errno)
+    /// An error at something below the root.
+    fn failed(&self, action: &'static str, name: &CStr, errno: Errno) -> Error {
+        Error::io(action, &join(&self.path, name.to_bytes()), errno)
     }
-}
-
-/// The name of a slot below the cache's root.
-pub(crate) fn slot_name(key: &Sha256) -> String {
-    format!("slots/{key}")
 }
 
 /// The slots that must be there at a start: eager ones first (SPEC §6.6).
@@ -147,18 +154,18 @@ pub fn needed(package: &VerifiedPackage) -> Vec<Slot<'_>> {
 
 /// What this program was built for, in the metadata's words.
 pub fn current_platform() -> Option<Platform> {
-    let system = match std::env::consts::OS {
-        "macos" => "darwin",
-        other => other,
+    const PLATFORM: Option<&str> = match () {
+        () if !cfg!(target_os = "linux") => None,
+        () if cfg!(target_arch = "x86_64") => Some("linux_amd64"),
+        () if cfg!(target_arch = "aarch64") => Some("linux_arm64"),
+        () if cfg!(target_arch = "x86") => Some("linux_386"),
+        () if cfg!(target_arch = "arm") => Some("linux_arm"),
+        () if cfg!(target_arch = "riscv64") => Some("linux_riscv64"),
+        () if cfg!(target_arch = "s390x") => Some("linux_s390x"),
+        () if cfg!(target_arch = "powerpc64") => Some("linux_ppc64le"),
+        () => None,
     };
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        other => other,
-    };
-    Platform::try_from(format!("{system}_{architecture}")).ok()
+    Platform::try_from(PLATFORM?.to_owned()).ok()
 }
 
 /// A progress line for the slots of a package.

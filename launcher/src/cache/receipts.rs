@@ -1,13 +1,16 @@
 //! Launch receipts: what makes a start warm (SPEC §10.3).
 
-use std::os::fd::OwnedFd;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use pspf_format::{MAX_RECEIPT, Metadata, Receipt, Sha256, Slot, SlotStamp, Validity, VerifiedPackage};
-use rustix::fs::{Mode, OFlags, Stat};
+use rustix::fd::OwnedFd;
+use rustix::fs::Stat;
 
 use super::slots::{note_use, read_small};
 use super::staging::{reclaim, write_record};
-use super::{Cache, needed, progress};
+use super::{Cache, names, needed, progress};
 use crate::extract::Umask;
 use crate::sys::signals::Ignored;
 use crate::{Error, PackageFile};
@@ -15,8 +18,7 @@ use crate::{Error, PackageFile};
 impl Cache {
     /// The receipt of a package, where there is a sound one.
     pub(crate) fn receipt(&self, package_id: &Sha256) -> Option<(Receipt, OwnedFd, Stat)> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(self.root(), format!("receipts/{package_id}"), flags, Mode::empty()).ok()?;
+        let file = self.open_record(&names::receipt(package_id)).ok()?;
         let (receipt, stat) = read_receipt(&file, package_id)?;
         Some((receipt, file, stat))
     }
@@ -73,7 +75,7 @@ impl Cache {
             validity,
             slots: slots.iter().map(|(stamp, _)| *stamp).collect(),
         };
-        let _ = write_record(self, "receipts", &package.package_id().to_string(), &receipt.to_bytes());
+        let _ = write_record(self, "receipts", &names::receipt(&package.package_id()), &receipt.to_bytes());
     }
 }
 

@@ -1,21 +1,25 @@
 //! Removal (SPEC §10.5): receipts first, then the slots that no receipt names; never what is in use.
 
-use std::collections::HashSet;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use alloc::collections::BTreeSet;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use core::time::Duration;
 
 use pspf_format::{Receipt, Sha256};
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::lock::Lock;
 use super::receipts::read_receipt;
 use super::slots::older_than;
 use super::staging::{fresh_name, reclaim, remove_tree};
-use super::{Cache, slot_name};
+use super::{Cache, names};
 use crate::Error;
-use crate::extract::open_directory;
+use crate::disk::{self, open_directory};
+use crate::path::{concat, join};
 
 /// Which packages to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,15 +61,15 @@ impl Cache {
         reclaim(self);
         let mut removed = Removed::default();
         let live = self.slots_of_live_processes();
-        let mut named = HashSet::new();
-        let mut freed = HashSet::new();
+        let mut named = BTreeSet::new();
+        let mut freed = BTreeSet::new();
         for (id, receipt, file) in self.receipts()? {
             let keys = || receipt.iter().flat_map(|receipt| &receipt.slots).map(|stamp| Sha256(stamp.key));
             let wanted = removal.scope == Scope::All || removal.scope == Scope::Package(id);
             if !wanted {
                 named.extend(keys());
             } else if keys().any(|key| live.contains(&key))
-                || !self.remove_unused(&format!("receipts/{id}"), &file, removal)?
+                || !self.remove_unused(&names::receipt(&id), &file, removal)?
             {
                 named.extend(keys());
                 removed.kept += 1;
@@ -96,7 +100,7 @@ impl Cache {
 
     /// Unlinks a record unless it was used lately; false where it was. The file is unlinked first and its access time
     /// is read from the open descriptor afterwards: a start notes its use first and looks for the link afterwards.
-    fn remove_unused(&self, name: &str, file: &OwnedFd, removal: &Removal) -> Result<bool, Error> {
+    fn remove_unused(&self, name: &CStr, file: &OwnedFd, removal: &Removal) -> Result<bool, Error> {
         let unused = || {
             rustix::fs::fstat(file)
                 .is_ok_and(|stat| removal.unused_for.is_zero() || older_than(stat.st_atime, removal.unused_for))
@@ -105,121 +109,115 @@ impl Cache {
             return Ok(false);
         }
         match rustix::fs::unlinkat(self.root(), name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(unused()),
-            Err(errno) => Err(self.failed("removing", name)(errno)),
+            Ok(()) | Err(Errno::NOENT) => Ok(unused()),
+            Err(errno) => Err(self.failed("removing", name, errno)),
         }
     }
 
     fn remove_slot(&self, key: &Sha256, removal: &Removal) -> Result<Option<u64>, Error> {
-        let name = slot_name(key);
-        let record = format!("{name}.ok");
+        let (name, record) = (names::slot(key), names::record(key));
         // Whoever extracts it holds this lock until its record is written.
         let Some(_lock) = Lock::of_slot_now(self, key) else { return Ok(None) };
         let unused = match self.open_unnoticed(&record) {
             Ok(file) => self.remove_unused(&record, &file, removal)?,
-            Err(_) => rustix::fs::statat(self.root(), &name, AtFlags::SYMLINK_NOFOLLOW)
+            Err(_) => rustix::fs::statat(self.root(), name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)
                 .is_ok_and(|stat| removal.unused_for.is_zero() || older_than(stat.st_ctime, removal.unused_for)),
         };
         if !unused {
             return Ok(None);
         }
-        let aside = format!("slots/{}", fresh_name());
-        match rustix::fs::renameat(self.root(), &name, self.root(), &aside) {
+        let aside = fresh_name();
+        let aside_path = names::below("slots", &aside);
+        let rename = |from: &CStr, to: &CStr| rustix::fs::renameat(self.root(), from, self.root(), to);
+        match rename(&name, &aside_path) {
             Ok(()) => {}
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(self.failed("removing", &name)(errno)),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(self.failed("removing", &name, errno)),
         }
         // A program may have started since the first look; the kernel knows it by the new name now.
-        if self.is_used(aside.trim_start_matches("slots/")) {
-            let _ = rustix::fs::renameat(self.root(), &aside, self.root(), &name);
+        if self.is_used(&aside) {
+            let _ = rename(&aside_path, &name);
             return Ok(None);
         }
-        let bytes = disk_usage(self.root(), &aside);
-        remove_tree(self.root(), aside.as_str())
-            .map_err(|source| Error::io("removing", &self.path().join(&aside), source))?;
-        for name in [format!("{name}.index"), format!("locks/{key}")] {
-            let _ = rustix::fs::unlinkat(self.root(), name, AtFlags::empty());
+        let bytes = disk_usage(self.root(), &aside_path);
+        remove_tree(self.root(), &aside_path).map_err(|errno| self.failed("removing", &aside_path, errno))?;
+        for name in [names::index(key), names::lock(key)] {
+            let _ = rustix::fs::unlinkat(self.root(), name.as_c_str(), AtFlags::empty());
         }
         Ok(Some(bytes))
     }
 
     /// All receipts; `None` for one that cannot be read as such, which names no slots.
     pub(super) fn receipts(&self) -> Result<Vec<(Sha256, Option<Receipt>, OwnedFd)>, Error> {
-        let open = |name: &String| {
-            let id = Sha256::from_hex(name)?;
-            let file = self.open_unnoticed(&format!("receipts/{name}")).ok()?;
+        let open = |id| {
+            let file = self.open_unnoticed(&names::receipt(&id)).ok()?;
             Some((id, read_receipt(&file, &id).map(|(receipt, _)| receipt), file))
         };
-        Ok(self.names("receipts")?.iter().filter_map(open).collect())
+        Ok(self.digests(c"receipts")?.into_iter().filter_map(open).collect())
     }
 
     /// Opens a record so that looking at it is no use of it: its access time stays.
-    fn open_unnoticed(&self, name: &str) -> rustix::io::Result<OwnedFd> {
+    fn open_unnoticed(&self, name: &CStr) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::openat(self.root(), name, flags | OFlags::NOATIME, Mode::empty()) {
             // Only its owner and root may ask for that.
-            Err(rustix::io::Errno::PERM) => rustix::fs::openat(self.root(), name, flags, Mode::empty()),
+            Err(Errno::PERM) => self.open_record(name),
             opened => opened,
         }
     }
 
-    /// The keys of all slots that are there.
+    /// The keys of all slots that are there, in no order.
     pub(super) fn slot_keys(&self) -> Result<Vec<Sha256>, Error> {
-        Ok(self.names("slots")?.iter().filter_map(|name| Sha256::from_hex(name)).collect())
+        self.digests(c"slots")
     }
 
-    fn names(&self, folder: &str) -> Result<Vec<String>, Error> {
-        let directory = match open_directory(self.root(), folder) {
+    /// The names in a folder that are digests.
+    fn digests(&self, folder: &CStr) -> Result<Vec<Sha256>, Error> {
+        match open_directory(self.root(), folder).and_then(disk::names) {
+            Ok(names) => Ok(names.iter().filter_map(|name| Sha256::from_hex(name.to_str().ok()?)).collect()),
             // A cache that is being made has not all its folders yet.
-            Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
-            opened => opened.map_err(self.failed("reading", folder))?,
-        };
-        let entries = Dir::read_from(&directory).map_err(self.failed("reading", folder))?;
-        let mut names: Vec<String> =
-            entries.flatten().filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned)).collect();
-        names.sort_unstable();
-        Ok(names)
+            Err(Errno::NOENT) => Ok(Vec::new()),
+            Err(errno) => Err(self.failed("reading", folder, errno)),
+        }
     }
 
     /// The slots that a process has as executable, map or working directory, as far as we may look.
-    fn slots_of_live_processes(&self) -> HashSet<Sha256> {
-        let mut keys = HashSet::new();
+    fn slots_of_live_processes(&self) -> BTreeSet<Sha256> {
+        let mut keys = BTreeSet::new();
         let Some(below) = self.slots_as_the_kernel_says() else { return keys };
-        each_path_of_live_processes(&mut |path| keys.extend(key_in(path, below.as_os_str().as_bytes())));
+        each_path_of_live_processes(&mut |path| keys.extend(key_in(path, below.to_bytes())));
         keys
     }
 
     /// Whether a process uses what is below a name in the slots' directory.
-    fn is_used(&self, name: &str) -> bool {
+    fn is_used(&self, name: &CStr) -> bool {
         let Some(below) = self.slots_as_the_kernel_says() else { return false };
-        let directory = below.join(name);
+        let directory = join(&below, name.to_bytes());
         let mut used = false;
         each_path_of_live_processes(&mut |path| {
-            used |=
-                path.strip_prefix(directory.as_os_str().as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]));
+            used |= path.strip_prefix(directory.to_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]));
         });
         used
     }
 
     /// The slots' directory without the symbolic links that lead to it.
-    fn slots_as_the_kernel_says(&self) -> Option<PathBuf> {
-        let link = format!("/proc/self/fd/{}", self.root().as_raw_fd());
-        Some(std::fs::read_link(link).ok()?.join("slots"))
+    fn slots_as_the_kernel_says(&self) -> Option<CString> {
+        let link = concat(&[format!("/proc/self/fd/{}", self.root().as_raw_fd()).as_bytes()]);
+        Some(join(&disk::read_link(CWD, &link).ok()?, b"slots"))
     }
 }
 
 /// Calls `look` with everything that a process has as executable, map or working directory, as far as we may see it.
 fn each_path_of_live_processes(look: &mut dyn FnMut(&[u8])) {
-    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        if !process.file_name().as_bytes().iter().all(u8::is_ascii_digit) {
-            continue;
-        }
-        for link in ["exe", "cwd"] {
-            if let Ok(target) = std::fs::read_link(process.path().join(link)) {
-                look(target.as_os_str().as_bytes());
+    let processes = disk::open(c"/proc").and_then(disk::names).unwrap_or_default();
+    for process in processes.iter().map(|name| name.to_bytes()).filter(|name| name.iter().all(u8::is_ascii_digit)) {
+        let below = |name: &[u8]| concat(&[b"/proc/", process, name]);
+        for link in [below(b"/exe"), below(b"/cwd")] {
+            if let Ok(target) = disk::read_link(CWD, &link) {
+                look(target.to_bytes());
             }
         }
-        let maps = std::fs::read(process.path().join("maps")).unwrap_or_default();
+        let maps = disk::read(&below(b"/maps")).unwrap_or_default();
         maps.split(|&byte| byte == b'\n').for_each(|line| {
             if let Some(at) = line.iter().position(|&byte| byte == b'/') {
                 look(line.get(at..).unwrap_or_default());
@@ -231,31 +229,27 @@ fn each_path_of_live_processes(look: &mut dyn FnMut(&[u8])) {
 /// The key in a path below the slots' directory.
 fn key_in(path: &[u8], slots: &[u8]) -> Option<Sha256> {
     let rest = path.strip_prefix(slots)?.strip_prefix(b"/")?;
-    Sha256::from_hex(std::str::from_utf8(rest.get(..64)?).ok()?)
+    Sha256::from_hex(core::str::from_utf8(rest.get(..64)?).ok()?)
 }
 
 /// Bytes on disk below a directory.
-pub(super) fn disk_usage(parent: impl AsFd, name: impl rustix::path::Arg) -> u64 {
+pub(super) fn disk_usage(parent: BorrowedFd<'_>, name: &CStr) -> u64 {
     let Ok(directory) = open_directory(parent, name) else { return 0 };
-    let Ok(entries) = Dir::read_from(&directory) else { return 0 };
     let mut bytes = 0;
-    for entry in entries.flatten() {
-        if entry.file_name() == c"." || entry.file_name() == c".." {
-            continue;
-        }
-        let Ok(stat) = rustix::fs::statat(&directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
+    for name in disk::names(&directory).unwrap_or_default() {
+        let Ok(stat) = rustix::fs::statat(&directory, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
         bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
-        if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory {
-            bytes += disk_usage(&directory, entry.file_name());
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            bytes += disk_usage(directory.as_fd(), &name);
         }
     }
     bytes
 }
 
 /// Removes a directory of this process alone, by its parent and name.
-pub(crate) fn remove_directory(parent: &Path, name: &std::ffi::OsStr) {
+pub(crate) fn remove_directory(parent: &CStr, name: &CStr) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if let Ok(parent) = rustix::fs::open(parent, flags, Mode::empty()) {
-        let _ = remove_tree(parent.as_fd(), name.as_bytes());
+        let _ = remove_tree(parent.as_fd(), name);
     }
 }

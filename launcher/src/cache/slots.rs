@@ -1,19 +1,29 @@
 //! Getting a slot into the cache, whatever state the cache is in (SPEC §10.4).
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, SystemTime};
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use core::time::Duration;
 
+use pspf_format::tree::SlotIndex;
 use pspf_format::{Sha256, Slot, SlotStamp, Validity, encode_slot_record, parse_slot_record};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::lock::Lock;
 use super::staging::{Staging, fresh_name, write_record};
-use super::{Cache, slot_name};
+use super::{Cache, names};
+use crate::compare::{self, Stop};
+use crate::disk;
 use crate::extract::Umask;
+use crate::path::join;
+use crate::sys::clock;
 use crate::sys::process::euid;
 use crate::sys::signals::Ignored;
-use crate::{Error, Modes, PackageFile, Progress, compare, extract_slot, slot_index};
+use crate::{Error, Modes, PackageFile, Progress, extract_slot, slot_index};
 
 /// A use is noted when the last note is older than this.
 const NOTE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -84,7 +94,7 @@ impl Cache {
         progress: &Progress,
     ) -> Result<(SlotStamp, Validity), Error> {
         self.ensure(package, slot, progress)?;
-        rustix::fs::syncfs(self.root()).map_err(self.failed("syncing", ""))?;
+        rustix::fs::syncfs(self.root()).map_err(|errno| self.failed("syncing", c"", errno))?;
         match self.compare(package, slot)? {
             Verdict::Sound => self.record(&slot.key(), Durability::Portable),
             Verdict::Missing | Verdict::Damaged(_) => {
@@ -105,11 +115,15 @@ impl Cache {
         sound.then_some((stamp, validity))
     }
 
+    /// Opens a record, whatever it may be, without waiting and without following a link.
+    pub(super) fn open_record(&self, name: &CStr) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::openat(self.root(), name, flags, Mode::empty())
+    }
+
     /// What the slot's record says, whether or not it holds.
     fn read_record(&self, key: &Sha256) -> Option<(SlotStamp, Validity, OwnedFd, Stat)> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let name = format!("{}.ok", slot_name(key));
-        let file = rustix::fs::openat(self.root(), name, flags, Mode::empty()).ok()?;
+        let file = self.open_record(&names::record(key)).ok()?;
         let (bytes, stat) = read_small(&file, MAX_RECORD)?;
         let (stamp, validity) = parse_slot_record(&bytes)?;
         (stamp.key == key.0).then_some((stamp, validity, file, stat))
@@ -134,12 +148,12 @@ impl Cache {
     }
 
     fn can_be_written(&self) -> bool {
-        rustix::fs::accessat(self.root(), "slots", Access::WRITE_OK, AtFlags::empty()).is_ok()
+        rustix::fs::accessat(self.root(), c"slots", Access::WRITE_OK, AtFlags::empty()).is_ok()
     }
 
     /// How a slot's directory stands on disk now.
     fn stamp(&self, key: &Sha256) -> Option<SlotStamp> {
-        let stat = rustix::fs::statat(self.root(), slot_name(key), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let stat = rustix::fs::statat(self.root(), names::slot(key).as_c_str(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         is_directory.then_some(SlotStamp {
             key: key.0,
@@ -160,10 +174,26 @@ impl Cache {
             Err(verdict) => return Ok(verdict),
         };
         let index = slot_index(package, slot)?;
-        let path = self.path().join(slot_name(&slot.key()));
-        let difference = compare::difference(directory.as_fd(), &index);
-        let difference = difference.map_err(|source| Error::io("comparing", &path, source))?;
-        Ok(difference.map_or(Verdict::Sound, Verdict::Damaged))
+        self.compare_with(&slot.key(), directory.as_fd(), &index)
+    }
+
+    /// Compares the open directory of a slot with an index, in full.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the system does not let us look.
+    pub(super) fn compare_with(
+        &self,
+        key: &Sha256,
+        directory: BorrowedFd<'_>,
+        index: &SlotIndex,
+    ) -> Result<Verdict, Error> {
+        match compare::compare(directory, index) {
+            Ok(()) => Ok(Verdict::Sound),
+            Err(Stop::Differs(reason)) => Ok(Verdict::Damaged(reason)),
+            Err(Stop::CannotTell(path, errno)) => {
+                Err(self.failed("comparing", &join(&names::slot(key), path.to_bytes()), errno))
+            }
+        }
     }
 
     /// The directory of a slot, or what is to be said of it without one.
@@ -171,27 +201,27 @@ impl Cache {
     /// # Errors
     /// [`Error::Io`] where the system does not let us look, which says nothing about the slot.
     pub(super) fn open_slot(&self, key: &Sha256) -> Result<Result<OwnedFd, Verdict>, Error> {
-        let name = slot_name(key);
-        match crate::extract::open_directory(self.root(), &name) {
+        let name = names::slot(key);
+        match disk::open_directory(self.root(), &name) {
             Ok(directory) => Ok(Ok(directory)),
             Err(Errno::NOENT) => Ok(Err(Verdict::Missing)),
             Err(Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {
                 Ok(Err(Verdict::Damaged("it cannot be opened as a directory".to_owned())))
             }
-            Err(errno) => Err(self.failed("comparing", &name)(errno)),
+            Err(errno) => Err(self.failed("comparing", &name, errno)),
         }
     }
 
     /// Moves a damaged slot out of the way and removes it.
     fn set_aside(&self, key: &Sha256) -> Result<(), Error> {
-        let name = slot_name(key);
-        let aside = format!("slots/{}", fresh_name());
+        let name = names::slot(key);
+        let aside = names::below("slots", &fresh_name());
         self.forget(key);
-        match rustix::fs::renameat(self.root(), &name, self.root(), &aside) {
+        match rustix::fs::renameat(self.root(), name.as_c_str(), self.root(), aside.as_c_str()) {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(self.failed("replacing", &name)(errno)),
+            Err(errno) => return Err(self.failed("replacing", &name, errno)),
         }
-        let _ = super::staging::remove_tree(self.root(), aside.as_str());
+        let _ = super::staging::remove_tree(self.root(), &aside);
         Ok(())
     }
 
@@ -203,9 +233,10 @@ impl Cache {
         progress: &Progress,
     ) -> Result<(SlotStamp, Validity), Error> {
         let index = slot_index(package, slot)?;
-        let name = slot_name(key);
-        let staging = Staging::new(self).map_err(self.failed("creating a directory in", "slots"))?;
-        let path = self.path().join(staging.name());
+        let name = names::slot(key);
+        let unpublished = |errno| self.failed("publishing", &name, errno);
+        let staging = Staging::new(self).map_err(|errno| self.failed("creating a directory in", c"slots", errno))?;
+        let path = join(self.path(), staging.name().to_bytes());
         extract_slot(package, slot, &index, staging.directory(), &path, Modes::ReadOnly, progress)
             .map_err(|error| self.explain(error, slot))?;
         match staging.publish(&name) {
@@ -216,35 +247,33 @@ impl Cache {
             // Somebody without a lock was faster. Theirs is as good as ours once it has been compared.
             Err(Errno::EXIST | Errno::NOTEMPTY) => match self.compare(package, slot)? {
                 Verdict::Sound => self.record(key, Durability::ThisBoot),
-                Verdict::Missing | Verdict::Damaged(_) => Err(self.failed("publishing", &name)(Errno::NOTEMPTY)),
+                Verdict::Missing | Verdict::Damaged(_) => Err(unpublished(Errno::NOTEMPTY)),
             },
-            Err(errno) => Err(self.failed("publishing", &name)(errno)),
+            Err(errno) => Err(unpublished(errno)),
         }
     }
 
     /// Says how much room is needed where there was too little.
     fn explain(&self, error: Error, slot: Slot<'_>) -> Error {
-        let Error::Io { action, path, source } = error else { return error };
-        if !matches!(source.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) {
-            return Error::Io { action, path, source };
+        let Error::Io { action, source, .. } = error else { return error };
+        if !matches!(source.code(), libc::ENOSPC | libc::EDQUOT) {
+            return error;
         }
         let free = rustix::fs::fstatvfs(self.root()).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
-        let needed = slot.metadata.expanded_size;
-        let text = format!("{source}: slot `{}` needs {needed} bytes, {free} are free", slot.metadata.id);
-        Error::Io { action, path: self.path().to_owned(), source: std::io::Error::new(source.kind(), text) }
+        let (needed, slot) = (slot.metadata.expanded_size, slot.metadata.id.to_string());
+        Error::Full { action, path: self.path().to_owned(), source, slot, needed, free }
     }
 
     /// Writes the record of a slot that is known to be sound. Where it cannot be written the slot is sound all the
     /// same, and will be compared again next time.
     fn record(&self, key: &Sha256, durability: Durability) -> Result<(SlotStamp, Validity), Error> {
-        let name = slot_name(key);
-        let stamp = self.stamp(key).ok_or_else(|| self.failed("reading", &name)(Errno::NOENT))?;
+        let stamp = self.stamp(key).ok_or_else(|| self.failed("reading", &names::slot(key), Errno::NOENT))?;
         let mut validity = Validity { boot_id: current_boot_id().unwrap_or_default(), ..Validity::default() };
         if durability != Durability::ThisBoot && rustix::fs::syncfs(self.root()).is_ok() {
             validity = Validity { durable: 1, ..Validity::default() };
             validity.portable = u32::from(durability == Durability::Portable);
         }
-        let _ = write_record(self, "slots", &format!("{key}.ok"), &encode_slot_record(stamp, validity));
+        let _ = write_record(self, "slots", &names::record(key), &encode_slot_record(stamp, validity));
         Ok((stamp, validity))
     }
 }
@@ -287,16 +316,14 @@ pub(super) fn note_use(file: &OwnedFd, before: &Stat) -> bool {
 /// Whether a time in seconds since 1970 is further back than `age`. Only for notes of use: nothing that decides what
 /// may be executed looks at a clock.
 pub(super) fn older_than(seconds: i64, age: Duration) -> bool {
-    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    SystemTime::now().duration_since(then).is_ok_and(|since| since > age)
+    clock::since_1970() > Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).saturating_add(age)
 }
 
 /// The kernel's id of this boot; `None` where it cannot be read.
 pub(crate) fn current_boot_id() -> Option<[u8; 16]> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::open("/proc/sys/kernel/random/boot_id", flags, Mode::empty()).ok()?;
+    let file = disk::open(c"/proc/sys/kernel/random/boot_id").ok()?;
     let mut text = [0; 64];
-    let len = rustix::io::read(file.as_fd(), &mut text).ok()?;
+    let len = rustix::io::read(&file, &mut text).ok()?;
     let mut digits = text.get(..len)?.iter().filter_map(|&byte| char::from(byte).to_digit(16));
     let mut id = [0; 16];
     for byte in &mut id {

@@ -1,15 +1,19 @@
 //! Work in progress: everything is made beside its final name under `slots/.tmp-…`, then renamed once.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use alloc::ffi::CString;
+use alloc::format;
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::Cache;
 use super::lock::try_lock;
-use crate::extract::{create_directory, open_directory};
+use super::{Cache, names};
+use crate::disk::{self, create_directory, open_directory};
+use crate::path::concat;
+use crate::sys::clock;
 
 /// What work in progress is called.
 const PREFIX: &str = ".tmp-";
@@ -19,17 +23,17 @@ const TRIES: usize = 10;
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// A name that no other process uses now.
-pub(crate) fn fresh_name() -> String {
+pub(crate) fn fresh_name() -> CString {
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    format!("{PREFIX}{}-{number}-{now:x}", std::process::id())
+    let (pid, now) = (rustix::process::getpid().as_raw_nonzero(), clock::since_1970().as_nanos());
+    concat(&[format!("{PREFIX}{pid}-{number}-{now:x}").as_bytes()])
 }
 
 /// A directory that is being filled. It is removed when dropped, unless it was published; a process that dies leaves
 /// it, and the next one that extracts removes it, because its lock is gone.
 pub(crate) struct Staging<'c> {
     cache: &'c Cache,
-    name: String,
+    name: CString,
     directory: OwnedFd,
     published: bool,
 }
@@ -38,7 +42,7 @@ impl<'c> Staging<'c> {
     pub(crate) fn new(cache: &'c Cache) -> rustix::io::Result<Self> {
         let mut outcome = Err(Errno::AGAIN);
         for _ in 0..TRIES {
-            let name = format!("slots/{}", fresh_name());
+            let name = names::below("slots", &fresh_name());
             let directory = match create_directory(cache.root(), &name) {
                 // Whoever reclaims came first, in the moment between the directory and its opening.
                 Err(Errno::NOENT) => continue,
@@ -57,7 +61,7 @@ impl<'c> Staging<'c> {
 
     /// Whether the directory still has its name.
     fn is_here(&self) -> bool {
-        let named = rustix::fs::statat(self.cache.root(), &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        let named = rustix::fs::statat(self.cache.root(), self.name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW);
         let own = rustix::fs::fstat(&self.directory);
         matches!((named, own), (Ok(named), Ok(own)) if (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino))
     }
@@ -66,17 +70,17 @@ impl<'c> Staging<'c> {
         self.directory.as_fd()
     }
 
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &CStr {
         &self.name
     }
 
     /// Gives the directory its final name, which must be free.
-    pub(crate) fn publish(mut self, name: &str) -> rustix::io::Result<()> {
+    pub(crate) fn publish(mut self, name: &CStr) -> rustix::io::Result<()> {
         let root = self.cache.root();
         if !self.is_here() {
             return Err(Errno::STALE);
         }
-        rustix::fs::renameat(root, &self.name, root, name)?;
+        rustix::fs::renameat(root, self.name.as_c_str(), root, name)?;
         self.published = true;
         Ok(())
     }
@@ -90,35 +94,34 @@ impl Drop for Staging<'_> {
     }
 }
 
-/// Writes a small file under its final name, whole or not at all. Who may read it is up to the directory.
-pub(crate) fn write_record(cache: &Cache, folder: &str, name: &str, bytes: &[u8]) -> rustix::io::Result<()> {
-    let temporary = format!("{folder}/{}", fresh_name());
+/// Writes a small file under its final name, which lies in `folder`, whole or not at all. Who may read it is up to the
+/// directory.
+pub(crate) fn write_record(cache: &Cache, folder: &str, name: &CStr, bytes: &[u8]) -> rustix::io::Result<()> {
+    let temporary = names::below(folder, &fresh_name());
+    let temporary = temporary.as_c_str();
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(cache.root(), &temporary, flags, Mode::from_raw_mode(0o644))?;
+    let fd = rustix::fs::openat(cache.root(), temporary, flags, Mode::from_raw_mode(0o644))?;
     let written = match rustix::io::write(&fd, bytes) {
         Ok(len) if len == bytes.len() => Ok(()),
         Ok(_) => Err(Errno::NOSPC),
         Err(errno) => Err(errno),
     };
-    let done =
-        written.and_then(|()| rustix::fs::renameat(cache.root(), &temporary, cache.root(), format!("{folder}/{name}")));
+    let done = written.and_then(|()| rustix::fs::renameat(cache.root(), temporary, cache.root(), name));
     if done.is_err() {
-        let _ = rustix::fs::unlinkat(cache.root(), &temporary, AtFlags::empty());
+        let _ = rustix::fs::unlinkat(cache.root(), temporary, AtFlags::empty());
     }
     done
 }
 
 /// Removes what dead processes left.
 pub(crate) fn reclaim(cache: &Cache) {
-    for folder in ["slots", "receipts"] {
+    for folder in [c"slots", c"receipts"] {
         let Ok(directory) = open_directory(cache.root(), folder) else { continue };
-        let Ok(entries) = Dir::read_from(&directory) else { continue };
-        for entry in entries.flatten() {
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if name.starts_with(PREFIX)
-                && let Some(_held) = abandoned(directory.as_fd(), name)
+        for name in disk::names(&directory).unwrap_or_default() {
+            if name.to_bytes().starts_with(PREFIX.as_bytes())
+                && let Some(_held) = abandoned(directory.as_fd(), &name)
             {
-                let _ = remove_tree(directory.as_fd(), name);
+                let _ = remove_tree(directory.as_fd(), &name);
             }
         }
     }
@@ -130,13 +133,14 @@ enum Abandoned {
     Record,
 }
 
-fn abandoned(directory: BorrowedFd<'_>, name: &str) -> Option<Abandoned> {
+fn abandoned(directory: BorrowedFd<'_>, name: &CStr) -> Option<Abandoned> {
     match open_directory(directory, name) {
         Ok(work) => (try_lock(&work) == Some(true)).then_some(Abandoned::Directory { _locked: work }),
         // A record of a few hundred bytes is written in one go: whose writer is gone is left over.
         Err(_) => name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split('-').next()?.parse().ok())
+            .to_str()
+            .ok()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok())
             .and_then(rustix::process::Pid::from_raw)
             .is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(Errno::SRCH))
             .then_some(Abandoned::Record),
@@ -144,15 +148,15 @@ fn abandoned(directory: BorrowedFd<'_>, name: &str) -> Option<Abandoned> {
 }
 
 /// Removes a file or a whole tree by descriptors, never through a symbolic link.
-pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: impl rustix::path::Arg + Copy) -> io::Result<()> {
+pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
     match remove_below(parent, name) {
         // Somebody else removes the same: what counts is that it is gone.
         Err(Errno::NOENT) => Ok(()),
-        done => Ok(done?),
+        done => done,
     }
 }
 
-fn remove_below(parent: BorrowedFd<'_>, name: impl rustix::path::Arg + Copy) -> rustix::io::Result<()> {
+fn remove_below(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => {}
         done => return done,
@@ -166,14 +170,8 @@ fn remove_below(parent: BorrowedFd<'_>, name: impl rustix::path::Arg + Copy) -> 
     };
     // Extracted directories are read-only.
     rustix::fs::fchmod(&directory, Mode::RWXU)?;
-    // The listing is complete, and its descriptor closed, before anything below is opened.
-    let children = Dir::read_from(&directory)?.collect::<Result<Vec<_>, _>>()?;
-    for child in &children {
-        let name = child.file_name();
-        if name == c"." || name == c".." {
-            continue;
-        }
-        match remove_below(directory.as_fd(), name) {
+    for child in disk::names(&directory)? {
+        match remove_below(directory.as_fd(), &child) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }

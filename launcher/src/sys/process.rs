@@ -1,13 +1,15 @@
 //! The process: how it was called, its environment, and what it becomes.
 
-use std::ffi::{CStr, CString, OsStr};
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_char};
+
+use rustix::io::Errno;
+
+use super::strerror::last_error;
 
 unsafe extern "C" {
-    static environ: *const *const libc::c_char;
+    static environ: *const *const c_char;
 }
 
 /// Whether the kernel runs this process with rights that its caller did not have (AT_SECURE).
@@ -23,33 +25,34 @@ pub fn euid() -> u32 {
 }
 
 /// The path that was given to execve (AT_EXECFN).
-pub fn exec_path() -> Option<PathBuf> {
+pub fn exec_path() -> Option<&'static CStr> {
     // SAFETY: getauxval has no preconditions; where the kernel gives AT_EXECFN it is a NUL-terminated string that
     // lives as long as the process.
-    let text = unsafe {
-        let address = libc::getauxval(libc::AT_EXECFN) as *const libc::c_char;
-        if address.is_null() {
-            return None;
-        }
-        CStr::from_ptr(address)
-    };
-    Some(PathBuf::from(OsStr::from_bytes(text.to_bytes())))
+    unsafe {
+        let address = libc::getauxval(libc::AT_EXECFN) as *const c_char;
+        (!address.is_null()).then(|| CStr::from_ptr(address))
+    }
 }
 
-/// A NULL-terminated array of C strings, copied.
+/// The strings of a NULL-terminated array.
 ///
 /// # Safety
-/// `array` must be null, or point to such an array that nobody changes meanwhile.
-pub unsafe fn c_strings(array: *const *const libc::c_char) -> Vec<CString> {
+/// `array` must be null, or point to an array of C strings that nobody changes as long as the process lives.
+pub unsafe fn c_strings(array: *const *const c_char) -> Vec<Cow<'static, CStr>> {
     let mut strings = Vec::new();
     if array.is_null() {
         return strings;
     }
-    let mut at = array;
     // SAFETY: the caller promises a NULL-terminated array of NUL-terminated strings.
     unsafe {
+        let mut at = array;
         while !(*at).is_null() {
-            strings.push(CStr::from_ptr(*at).to_owned());
+            at = at.add(1);
+        }
+        strings.reserve_exact(at.offset_from_unsigned(array));
+        at = array;
+        while !(*at).is_null() {
+            strings.push(Cow::Borrowed(CStr::from_ptr(*at)));
             at = at.add(1);
         }
     }
@@ -57,28 +60,25 @@ pub unsafe fn c_strings(array: *const *const libc::c_char) -> Vec<CString> {
 }
 
 /// The environment as the caller gave it: every entry, in order, also those without `=`.
-pub fn environment() -> Vec<CString> {
-    // SAFETY: `environ` is the C library's array; nothing in this program changes the environment.
+pub fn environment() -> Vec<Cow<'static, CStr>> {
+    // SAFETY: `environ` is the C library's array; no program of ours changes the environment.
     unsafe { c_strings(environ) }
 }
 
 /// Replaces this process. Returns only where that failed.
-pub fn execve(program: &CStr, argv: &[CString], environment: &[CString]) -> io::Error {
+pub fn execve(program: &CStr, argv: &[Cow<'static, CStr>], environment: &[Cow<'static, CStr>]) -> Errno {
     let argv = pointers(argv);
     let environment = pointers(environment);
     // SAFETY: both arrays end with a null pointer and their strings outlive the call.
     unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
-    io::Error::last_os_error()
+    last_error()
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
-}
-
-/// Marks a descriptor to be closed by execve.
-pub fn close_on_exec(fd: BorrowedFd<'_>) {
-    // SAFETY: F_SETFD takes an integer and changes nothing but the flag.
-    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
+fn pointers(strings: &[Cow<'static, CStr>]) -> Vec<*const c_char> {
+    let mut pointers = Vec::with_capacity(strings.len() + 1);
+    pointers.extend(strings.iter().map(|string| string.as_ptr()));
+    pointers.push(core::ptr::null());
+    pointers
 }
 
 /// What the child of a fork is told.
@@ -93,10 +93,10 @@ pub enum Forked {
 ///
 /// # Errors
 /// What fork reports.
-pub fn fork() -> io::Result<Forked> {
+pub fn fork() -> Result<Forked, Errno> {
     // SAFETY: the caller has one thread, so the child may do anything.
     match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
+        -1 => Err(last_error()),
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(pid)),
     }

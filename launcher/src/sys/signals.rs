@@ -1,6 +1,6 @@
 //! Signals: what the application must find as the caller left it, and what a supervising parent passes on.
 
-use std::mem::MaybeUninit;
+use core::mem::MaybeUninit;
 
 /// A signal's disposition, to be put back.
 #[derive(Clone, Copy)]
@@ -29,9 +29,9 @@ impl Drop for Ignored {
 fn ignore(signal: libc::c_int) -> Disposition {
     // SAFETY: `ignore` and `old` are valid for the call; zero is a value of every field.
     unsafe {
-        let mut ignore: libc::sigaction = std::mem::zeroed();
+        let mut ignore: libc::sigaction = core::mem::zeroed();
         ignore.sa_sigaction = libc::SIG_IGN;
-        let mut old: libc::sigaction = std::mem::zeroed();
+        let mut old: libc::sigaction = core::mem::zeroed();
         libc::sigaction(signal, &raw const ignore, &raw mut old);
         Disposition { signal, action: old }
     }
@@ -48,8 +48,8 @@ pub fn set_default(signal: libc::c_int) -> Disposition {
 pub fn reset(signal: libc::c_int) {
     // SAFETY: as above.
     unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(signal, &raw const default, std::ptr::null_mut());
+        let default: libc::sigaction = core::mem::zeroed();
+        libc::sigaction(signal, &raw const default, core::ptr::null_mut());
     }
 }
 
@@ -62,7 +62,7 @@ impl Disposition {
     /// Puts the disposition back.
     pub fn restore(self) {
         // SAFETY: the action came from the kernel.
-        unsafe { libc::sigaction(self.signal, &raw const self.action, std::ptr::null_mut()) };
+        unsafe { libc::sigaction(self.signal, &raw const self.action, core::ptr::null_mut()) };
     }
 }
 
@@ -85,7 +85,7 @@ impl Mask {
     /// Puts the mask back.
     pub fn restore(&self) {
         // SAFETY: the mask came from the kernel.
-        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const self.0, core::ptr::null_mut()) };
     }
 }
 
@@ -155,7 +155,7 @@ pub fn die_by(signal: libc::c_int) -> ! {
         let mut none = MaybeUninit::uninit();
         libc::sigemptyset(none.as_mut_ptr());
         libc::raise(signal);
-        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), core::ptr::null_mut());
     }
     crate::sys::process::exit_now(128 + signal)
 }
