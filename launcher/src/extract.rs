@@ -1,10 +1,10 @@
-//! Filling a directory from a slot: directories, files in parallel, hard links, symbolic links, then modes bottom-up.
+//! Filling a directory from a slot: directories, files in parallel, hard links, symbolic links, then modes.
 
 use alloc::collections::BTreeMap;
 use alloc::ffi::CString;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::ffi::CStr;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use pspf_format::Slot;
 use pspf_format::tree::{EntryKind, SlotIndex};
@@ -14,8 +14,13 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use crate::frames::{self, Sink};
 use crate::path::join;
 use crate::sys::lock::Lock;
-use crate::sys::thread::cores;
+use crate::sys::thread::{First, cores, on_all};
 use crate::{Error, PackageFile, Progress, disk};
+
+/// For fewer directories than these another thread is not worth its start.
+const WORTH_A_THREAD: usize = 500;
+/// Enough for a path and a call.
+const STACK: usize = 128 << 10;
 
 /// Which modes the extracted files get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,11 +112,23 @@ impl Disk<'_> {
             return Ok(());
         }
         let mode = Mode::from_raw_mode(0o555);
-        let directories = self.index.entries.iter().take_while(|entry| entry.kind == EntryKind::Directory);
-        for entry in directories.collect::<Vec<_>>().into_iter().rev() {
-            let name = entry.path.as_str();
-            rustix::fs::chmodat(self.root, name, mode, AtFlags::empty()).map_err(self.failed("closing", name))?;
-        }
+        let count = self.index.entries.partition_point(|entry| entry.kind == EntryKind::Directory);
+        let directories = self.index.entries.get(..count).unwrap_or_default();
+        // A directory that nobody may write to can still be passed, so their order does not matter.
+        let (next, failure) = (AtomicUsize::new(0), First::new());
+        let work = || {
+            while let Some(entry) = directories.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let name = entry.path.as_str();
+                let closed = rustix::fs::chmodat(self.root, name, mode, AtFlags::empty());
+                if let Err(error) = closed.map_err(self.failed("closing", name)) {
+                    failure.set(error);
+                    return;
+                }
+            }
+        };
+        let threads = if count < WORTH_A_THREAD { 1 } else { cores() };
+        on_all(threads - 1, STACK, &work);
+        failure.into_inner().map_or(Ok(()), Err)?;
         rustix::fs::fchmod(self.root, mode).map_err(self.failed("closing", ""))
     }
 
