@@ -151,7 +151,7 @@ fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<Pat
         let script = workspace.join("launcher").join("stub.ld");
         rust_flags.extend(["-Cforce-unwind-tables=no", "-Clink-arg=-Wl,--build-id=none"].map(str::to_owned));
         rust_flags.push("-Clink-arg=-Wl,--no-eh-frame-hdr".to_owned());
-        rust_flags.push(format!("-Clink-arg=-Wl,-T,{}", script.display()));
+        rust_flags.extend(["-Clink-arg=-T".to_owned(), format!("-Clink-arg={}", script.display())]);
     }
     if recipe.release {
         rust_flags.extend(["-Zunstable-options", "-Cpanic=immediate-abort"].map(str::to_owned));
