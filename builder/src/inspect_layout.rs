@@ -36,7 +36,7 @@ impl LayoutReport {
         named.extend(slots.map(|(position, span)| (format!("slot `{}`", inspection.slot_name(position)), *span)));
         named.push(("trailer".to_owned(), inspection.trailer_span()));
         let parts = in_order(named, inspection.file.size());
-        Self { parts, fields: fields(&inspection.trailer, inspection.trailer_span().offset) }
+        Self { parts, fields: fields(inspection.trailer.as_slice(), inspection.trailer_span().offset) }
     }
 }
 

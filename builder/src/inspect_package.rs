@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pspf_format::{
     Error as FormatError, INDEX_LEN, IndexBlock, MAX_METADATA, MAX_SLOTS, Metadata, Record, Sha256, SlotDescriptor,
-    Span, TRAILER_LEN, UnsealedPackage, VerifiedPackage,
+    Span, TRAILER_LEN, Trailer, UnsealedPackage, VerifiedPackage,
 };
 use pspf_launcher::{Error, PackageFile};
 
@@ -43,7 +43,7 @@ pub(crate) struct Inspection {
     pub(crate) problem: Option<Problem>,
     /// Why the metadata could not be read, where that is another reason.
     pub(crate) metadata_problem: Option<Problem>,
-    pub(crate) trailer: Vec<u8>,
+    pub(crate) trailer: Box<Trailer>,
     pub(crate) index: IndexBlock,
     /// The signatures that are in the seal, each with what came of verifying it.
     pub(crate) entries: Vec<Entry>,
@@ -78,7 +78,7 @@ impl Inspection {
             path: path.to_owned(),
             status: Status::Claimed,
             metadata_problem: None,
-            entries: entries(&trailer),
+            entries: entries(trailer.as_slice()),
             problem: None,
             package_id: None,
             metadata: None,

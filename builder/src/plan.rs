@@ -46,7 +46,12 @@ impl Plan {
     pub(crate) fn new(input: Input, package: Package, output: &Path, platform: &Platform) -> anyhow::Result<Self> {
         let Input { manifest, base, .. } = input;
         let Manifest { run, slots, .. } = manifest;
-        let env = EnvRules { unset: run.env.unset, pass: run.env.pass, map: run.env.map, set: run.env.set };
+        let env = EnvRules {
+            unset: run.env.unset,
+            pass: run.env.pass,
+            map: run.env.map.into_iter().collect(),
+            set: run.env.set.into_iter().collect(),
+        };
         let run = Run { command: run.command, argv0: run.argv0, cwd: run.cwd, env };
         let slots = slots
             .into_iter()

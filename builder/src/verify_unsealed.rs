@@ -34,8 +34,9 @@ pub(crate) struct Measured {
 /// Reads trailer, metadata and slot table, and verifies the signature over the metadata.
 pub(crate) fn open(file: &PackageFile) -> Result<Opened, Problem> {
     let trailer = file.trailer()?;
-    let unsealed = UnsealedIndex::parse(&trailer, file.size())?;
     let index = trailer.get(4..4 + INDEX_LEN).and_then(IndexBlock::from_bytes).ok_or(FormatError::NotAPackage)?;
+    let trailer_sha256 = Sha256::of(trailer.as_slice());
+    let unsealed = UnsealedIndex::parse(trailer, file.size())?;
     // Both lie inside the file and are at most as long as the format's limits.
     let read = |span: Span| -> Result<Vec<u8>, Problem> {
         let mut bytes = vec![0; usize::try_from(span.len).unwrap_or(0)];
@@ -47,8 +48,9 @@ pub(crate) fn open(file: &PackageFile) -> Result<Opened, Problem> {
     let package = unsealed.open(&metadata, &table, file.size())?;
     let len = TRAILER_LEN as u64;
     let trailer_span = Span { offset: file.size().saturating_sub(len), len };
-    let read = [(metadata_span, metadata), (table_span, table), (trailer_span, trailer)];
-    Ok(Opened { package, index, read: read.map(|(span, bytes)| (span, Sha256::of(&bytes))) })
+    let (metadata, table) = (Sha256::of(&metadata), Sha256::of(&table));
+    let read = [(metadata_span, metadata), (table_span, table), (trailer_span, trailer_sha256)];
+    Ok(Opened { package, index, read })
 }
 
 impl Opened {

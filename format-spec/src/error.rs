@@ -5,7 +5,7 @@ use core::fmt;
 
 use pspf_keys::Fingerprint;
 
-use crate::{Class, Sha256, SlotId};
+use crate::{Class, Sha256, Shown, SlotId};
 
 /// What is wrong with a package, precisely. [`Error::class`] gives the kind, [`Error::hint`] what to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,11 +119,6 @@ impl Error {
     }
 }
 
-/// Text from a package, made harmless for a terminal.
-fn shown(text: &str) -> impl fmt::Display + '_ {
-    text.escape_debug()
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -151,17 +146,17 @@ impl fmt::Display for Error {
             Self::Padding { offset } => write!(f, "padding at {offset:#x} is not zero"),
             Self::Limit { what, most, found } => write!(f, "{found} {what}, at most {most} are allowed"),
             Self::Gzip => write!(f, "the metadata is not one sound gzip member"),
-            Self::Json { reason } => write!(f, "metadata: {}", shown(reason)),
+            Self::Json { reason } => write!(f, "metadata: {}", Shown(reason)),
             Self::NotCanonical => write!(f, "the metadata is not in its canonical encoding"),
             Self::Layout { part } => write!(f, "the {part} contradicts the signed metadata"),
             Self::Slot { slot, reason } => write!(f, "slot `{slot}`: {reason}"),
-            Self::Name { name, reason } => write!(f, "name `{}`: {reason}", shown(name)),
+            Self::Name { name, reason } => write!(f, "name `{}`: {reason}", Shown(name)),
             Self::LinkTarget { path, target, reason } => {
-                write!(f, "symbolic link `{}` -> `{}`: {reason}", shown(path), shown(target))
+                write!(f, "symbolic link `{}` -> `{}`: {reason}", Shown(path), Shown(target))
             }
-            Self::Template { template, reason } => write!(f, "`{}`: {reason}", shown(template)),
-            Self::Tree { reason, at } => write!(f, "slot index: `{}`: {reason}", shown(at)),
-            Self::Content { at, reason } => write!(f, "`{}`: {reason}", shown(at)),
+            Self::Template { template, reason } => write!(f, "`{}`: {reason}", Shown(template)),
+            Self::Tree { reason, at } => write!(f, "slot index: `{}`: {reason}", Shown(at)),
+            Self::Content { at, reason } => write!(f, "`{}`: {reason}", Shown(at)),
             Self::Shortened => write!(f, "the file became shorter while it was read"),
             Self::Changed => write!(f, "the file changed while it was read"),
             Self::TooLarge => write!(f, "the package is larger than 64 bits can say"),
@@ -170,3 +165,10 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+/// Inside this crate errors go by pointer: moving all their fields would be much of the code of every function.
+impl From<alloc::boxed::Box<Error>> for Error {
+    fn from(error: alloc::boxed::Box<Error>) -> Self {
+        *error
+    }
+}

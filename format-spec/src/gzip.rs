@@ -1,6 +1,5 @@
 //! The gzip member that holds the metadata (RFC 1952).
 
-use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -40,8 +39,8 @@ pub(crate) fn expand(stored: &[u8]) -> Result<Vec<u8>, Error> {
         return Err(Error::Limit { what: "bytes of metadata JSON", most: MAX_JSON, found: u64::from(len) });
     }
     let mut content = vec![0; len as usize];
-    let mut decompressor = Box::<DecompressorOxide>::default();
-    let done = decompress(&mut decompressor, stream, &mut content, 0, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF);
+    let done =
+        decompress(&mut DecompressorOxide::new(), stream, &mut content, 0, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF);
     let all = (TINFLStatus::Done, stream.len(), content.len());
     if done == all && crc32(&content) == u32::from_le_bytes(*checksum) { Ok(content) } else { Err(Error::Gzip) }
 }

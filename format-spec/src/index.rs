@@ -11,6 +11,8 @@ use crate::{Error, Record, Span};
 pub const INDEX_LEN: usize = 8192;
 /// Length of the trailer in bytes: start magic, index, end magic.
 pub const TRAILER_LEN: usize = 8200;
+/// The last bytes of a package.
+pub type Trailer = [u8; TRAILER_LEN];
 /// First four bytes of the trailer.
 pub const START_MAGIC: [u8; 4] = [0xF0, 0x9F, 0x93, 0xA6];
 /// Last four bytes of the trailer, and so of the file.
@@ -25,8 +27,8 @@ const BASE_SIGNATURE: Range<usize> = 128..192;
 const AFTER_BASE_SIGNATURE: Range<usize> = 192..640;
 /// Where `attestation_key_fp` stands.
 const FINGERPRINT: Range<usize> = 1376..1440;
-/// All that a sealed package leaves unused: zero, but for these words of 32 bits.
-const UNUSED: [Range<usize>; 4] = [60..64, 640..704, 712..1376, 1440..1568];
+/// What a sealed package leaves unused: zero in these places, and these words of 32 bits between them.
+const ZERO: [Range<usize>; 7] = [60..64, 640..644, 648..704, 712..832, 836..856, 864..1376, 1440..1568];
 const CONSTANTS: [(usize, u32); 4] = [(644, 4096), (832, 0x81), (856, FORMAT_VERSION), (860, 1)];
 
 /// The index block, field by field as PSPF/2025 has it. Everything here is a claim until the seal is verified.
@@ -128,25 +130,28 @@ impl Record for IndexHead {
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     pub(crate) head: IndexHead,
-    bytes: Box<[u8; INDEX_LEN]>,
+    /// As it was read: a copy of eight kilobytes would cost a start more than what it does with them.
+    trailer: Box<Trailer>,
 }
 
 impl Index {
     /// Reads the index inside a trailer, as [`index_bytes`] does.
-    pub(crate) fn parse(trailer: &[u8]) -> Result<Self, Error> {
-        let bytes = index_bytes(trailer)?;
+    pub(crate) fn parse(trailer: Box<Trailer>) -> Result<Self, Error> {
+        let bytes = index_bytes(trailer.as_slice())?;
         let head = bytes.get(..IndexHead::LEN).and_then(IndexHead::from_bytes).ok_or(Error::NotAPackage)?;
-        Ok(Self { head, bytes: Box::new(*bytes) })
+        Ok(Self { head, trailer })
     }
 
     /// All its bytes.
     pub(crate) fn bytes(&self) -> &[u8; INDEX_LEN] {
-        &self.bytes
+        // Between two magics of four bytes.
+        let [_, _, _, _, index @ .., _, _, _, _] = &*self.trailer;
+        index
     }
 
     /// All its fields.
     pub(crate) fn block(&self) -> Box<IndexBlock> {
-        Box::new(IndexBlock::from_bytes(self.bytes.as_slice()).unwrap_or_else(IndexBlock::empty))
+        Box::new(IndexBlock::from_bytes(self.bytes()).unwrap_or_else(IndexBlock::empty))
     }
 
     /// Where the metadata is claimed to be.
@@ -161,25 +166,27 @@ impl Index {
 
     /// The first 64 bytes of `integrity_signature`.
     pub(crate) fn base_signature(&self) -> [u8; 64] {
-        self.bytes.get(BASE_SIGNATURE).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; 64])
+        self.bytes().get(BASE_SIGNATURE).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; 64])
     }
 
     /// `attestation_key_fp`.
     pub(crate) fn fingerprint(&self) -> &[u8] {
-        self.bytes.get(FINGERPRINT).unwrap_or_default()
+        self.bytes().get(FINGERPRINT).unwrap_or_default()
     }
 
     /// Fails if a field that a sealed package does not use differs from its constant, or if the unused
     /// bytes of `integrity_signature` are not zero (SPEC §3).
     pub(crate) fn hold_to_constants(&self) -> Result<(), Error> {
-        let expected = |at| CONSTANTS.iter().find(|(place, _)| *place == at).map_or(0, |(_, value)| *value);
-        if UNUSED.into_iter().flat_map(|range| range.step_by(4)).any(|at| word(&self.bytes, at) != expected(at)) {
+        let bytes = self.bytes();
+        let zero = |range| bytes.get(range).is_some_and(is_zero);
+        let constant = |(at, value)| word(bytes, at) == value;
+        if !ZERO.into_iter().all(zero) || !CONSTANTS.into_iter().all(constant) {
             return Err(Error::Index {
                 field: "a field that a sealed package leaves unused",
                 expected: "its constant",
             });
         }
-        if self.bytes.get(AFTER_BASE_SIGNATURE).unwrap_or_default().iter().any(|&byte| byte != 0) {
+        if !zero(AFTER_BASE_SIGNATURE) {
             return Err(Error::Index { field: "integrity_signature", expected: "zero after byte 64" });
         }
         Ok(())
@@ -217,6 +224,83 @@ pub(crate) fn index_bytes(trailer: &[u8]) -> Result<&[u8; INDEX_LEN], Error> {
     Ok(index)
 }
 
+/// Whether all bytes are zero, sixteen at a time: most of an index is.
+#[inline(never)]
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks();
+    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
+}
+
 fn word(index: &[u8; INDEX_LEN], at: usize) -> u32 {
     index.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_of_an_index_are_the_fields_of_its_record() {
+        let mut bytes: [u8; INDEX_LEN] = core::array::from_fn(|at| (at % 251) as u8);
+        for (at, value) in [(0, FORMAT_VERSION), (CHECKSUM.start, 0)] {
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        let checksum = index_checksum(&bytes);
+        bytes[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+        let trailer = [&START_MAGIC[..], &bytes, &END_MAGIC].concat();
+        let index = Index::parse(Box::new(trailer.try_into().unwrap())).unwrap();
+        let IndexHead {
+            format_version,
+            index_checksum,
+            package_size,
+            launcher_size,
+            metadata_offset,
+            metadata_size,
+            slot_table_offset,
+            slot_table_size,
+            slot_count,
+            flags,
+            public_key,
+            metadata_checksum,
+        } = index.head.clone();
+        let block = index.block();
+        let mut expected = (*block).clone();
+        expected.format_version = format_version;
+        expected.index_checksum = index_checksum;
+        expected.package_size = package_size;
+        expected.launcher_size = launcher_size;
+        expected.metadata_offset = metadata_offset;
+        expected.metadata_size = metadata_size;
+        expected.slot_table_offset = slot_table_offset;
+        expected.slot_table_size = slot_table_size;
+        expected.slot_count = slot_count;
+        expected.flags = flags;
+        expected.public_key = public_key;
+        expected.metadata_checksum = metadata_checksum;
+        assert_eq!(*block, expected);
+        assert_eq!(block.to_bytes(), bytes);
+        assert_eq!(index.base_signature(), block.integrity_signature[..64]);
+        assert_eq!(index.fingerprint(), block.attestation_key_fp);
+        assert_eq!((index.metadata_span(), index.slot_table_span()), (block.metadata_span(), block.slot_table_span()));
+    }
+
+    #[test]
+    fn an_empty_index_holds_its_constants_and_every_unused_byte_counts() {
+        let hold = |bytes: &[u8]| {
+            let mut bytes: [u8; INDEX_LEN] = bytes.try_into().unwrap();
+            let checksum = index_checksum(&bytes);
+            bytes[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+            let trailer = [&START_MAGIC[..], &bytes, &END_MAGIC].concat();
+            Index::parse(Box::new(trailer.try_into().unwrap())).unwrap().hold_to_constants()
+        };
+        let empty = IndexBlock::empty().to_bytes();
+        assert_eq!(hold(&empty), Ok(()));
+        // What the packer fills in, and the seal.
+        let free = [8..60, 64..192, 704..712, 1376..1440, 1568..INDEX_LEN];
+        for at in (8..INDEX_LEN).filter(|at| *at < 1600 || *at == INDEX_LEN - 1) {
+            let mut changed = empty.clone();
+            changed[at] ^= 0x10;
+            assert_eq!(hold(&changed).is_ok(), free.iter().any(|range| range.contains(&at)), "byte {at}");
+        }
+    }
 }

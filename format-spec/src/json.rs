@@ -5,12 +5,11 @@
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::json_reader::Reader;
-use crate::{Error, Sha256};
+use crate::{Error, Sha256, TextMap};
 
 /// A value of the metadata.
 pub(crate) trait Json: Sized {
@@ -228,7 +227,7 @@ impl<T: Json> Optional for Vec<T> {
     }
 }
 
-impl Json for BTreeMap<String, String> {
+impl Json for TextMap {
     fn write(&self, out: &mut Vec<u8>) {
         let mut before = "{";
         for (key, value) in self {
@@ -242,7 +241,7 @@ impl Json for BTreeMap<String, String> {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Box<Error>> {
-        let mut values = Self::new();
+        let mut values = Self::default();
         let start = reader.position();
         while reader.element(start, '{')? {
             let key = String::read(reader)?;
@@ -253,7 +252,7 @@ impl Json for BTreeMap<String, String> {
     }
 }
 
-impl Optional for BTreeMap<String, String> {
+impl Optional for TextMap {
     fn is_absent(&self) -> bool {
         self.is_empty()
     }

@@ -30,11 +30,13 @@ mod rendering;
 #[cfg(feature = "tools")]
 mod reports;
 mod seal;
+mod shown;
 mod slot_key;
 mod slot_tail;
 mod span;
 pub mod tar;
 pub mod template;
+mod text_map;
 pub mod tree;
 mod tree_reader;
 mod unsealed;
@@ -50,7 +52,7 @@ pub use descriptor::SlotDescriptor;
 pub use digest::{Hasher, Sha256};
 pub use draft::Draft;
 pub use error::Error;
-pub use index::{END_MAGIC, FORMAT_VERSION, INDEX_LEN, IndexBlock, START_MAGIC, TRAILER_LEN, index_checksum};
+pub use index::{END_MAGIC, FORMAT_VERSION, INDEX_LEN, IndexBlock, START_MAGIC, TRAILER_LEN, Trailer, index_checksum};
 pub use layout::{Layout, Part};
 pub use metadata::{
     EnvRules, LauncherMetadata, Lifecycle, MAX_JSON, MAX_METADATA, MAX_SLOTS, Metadata, Mode, Package, Pspf, Run,
@@ -65,7 +67,9 @@ pub use seal::{
     ENTRIES_OFFSET, FLAG_BASE_SIGNATURE, MAX_SIGNATURES, SEAL_OFFSET, SEAL_VERSION, SealEntry, SealHeader,
     signed_message,
 };
+pub use shown::Shown;
 pub use span::{ALIGNMENT, Span, align};
+pub use text_map::TextMap;
 pub use unsealed::UnsealedIndex;
 #[cfg(feature = "tools")]
 pub use unsealed_package::{UnsealedPackage, UnsealedSlot};

@@ -5,12 +5,12 @@
 //! is no key it skipped, no duplicate it dropped and no rendering that says something else.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::json::{self, Optional, object, words};
-use crate::{Error, FileName, Operations, PackageWord, Platform, Sha256, SlotId, gzip, template, tree};
+use crate::{Error, FileName, Operations, PackageWord, Platform, Sha256, SlotId, TextMap, gzip, template, tree};
 
 /// Longest JSON, in bytes: the reference readers stop there.
 pub const MAX_JSON: u64 = 1 << 20;
@@ -92,9 +92,9 @@ pub struct EnvRules {
     /// Patterns of variables that `unset` and `map` leave alone.
     pub pass: Vec<String>,
     /// Variables to rename, old name to new name.
-    pub map: BTreeMap<String, String>,
+    pub map: TextMap,
     /// Variables to set; values are templates.
-    pub set: BTreeMap<String, String>,
+    pub set: TextMap,
 }
 
 object!(EnvRules { optional unset, optional pass, optional map, optional set });
@@ -278,65 +278,89 @@ impl Pspf {
     }
 
     /// What the types alone cannot say (SPEC §6.2).
-    fn hold_to_rules(&self) -> Result<(), Error> {
+    fn hold_to_rules(&self) -> Result<(), Box<Error>> {
         if self.seal != crate::SEAL_VERSION {
-            return Err(Error::SealVersion { found: self.seal });
+            return Err(Box::new(Error::SealVersion { found: self.seal }));
         }
         if self.slots.is_empty() || self.slots.len() > MAX_SLOTS {
             let found = self.slots.len() as u64;
-            return Err(Error::Limit { what: "slots (at least one)", most: MAX_SLOTS as u64, found });
+            return Err(Box::new(Error::Limit { what: "slots (at least one)", most: MAX_SLOTS as u64, found }));
         }
         for (position, slot) in self.slots.iter().enumerate() {
             if self.slots.iter().take(position).any(|other| other.id == slot.id) {
-                return Err(Error::Slot { slot: slot.id.clone(), reason: "its id is used twice" });
+                return Err(Box::new(Error::Slot { slot: slot.id.clone(), reason: "its id is used twice" }));
             }
             slot.hold_to_rules()?;
         }
         self.run.hold_to_rules(self)
     }
+
+    /// A template whose slots are there at the start.
+    fn hold_template(&self, template: &str) -> Result<(), Box<Error>> {
+        without_nul(template)?;
+        for id in template::slots_named(template)? {
+            let reason = match self.slot(&id).map(|slot| slot.lifecycle) {
+                None => "it names a slot that is not in the package",
+                Some(Lifecycle::Lazy) => "it names a lazy slot, which is not there at the start",
+                Some(Lifecycle::Dev) => "it names a dev slot, which is not there at the start",
+                Some(_) => continue,
+            };
+            return Err(Box::new(Error::Template { template: template.to_owned(), reason }));
+        }
+        Ok(())
+    }
 }
 
 impl Run {
-    fn hold_to_rules(&self, pspf: &Pspf) -> Result<(), Error> {
+    fn hold_to_rules(&self, pspf: &Pspf) -> Result<(), Box<Error>> {
         let starts = |template: &str, starts: &[&str]| starts.iter().any(|start| template.starts_with(start));
         let program = self.command.first().map_or("", String::as_str);
         if !starts(program, &["/", "{slot:", "{package_dir}/"]) {
-            return Err(Error::Template {
+            return Err(Box::new(Error::Template {
                 template: program.to_owned(),
                 reason: "the program must start with `{slot:ID}`, `{package_dir}/` or `/`: nothing is looked up in PATH",
-            });
+            }));
         }
         if let Some(cwd) = self.cwd.as_ref().filter(|cwd| !starts(cwd, &["/", "{slot:", "{package_dir}", "{cache}"])) {
-            return Err(Error::Template {
+            return Err(Box::new(Error::Template {
                 template: cwd.clone(),
                 reason: "the directory must start with `{slot:ID}`, `{package_dir}`, `{cache}` or `/`",
-            });
+            }));
         }
-        let values = self.env.set.values();
-        for text in self.command.iter().chain(&self.argv0).chain(&self.cwd).chain(values) {
-            if text.contains('\0') {
-                return Err(Error::Template { template: text.clone(), reason: "it holds a NUL" });
-            }
+        for template in self.command.iter().chain(&self.cwd) {
+            pspf.hold_template(template)?;
         }
-        for template in self.command.iter().chain(&self.cwd).chain(self.env.set.values()) {
-            for id in template::slots_named(template)? {
-                let reason = match pspf.slot(&id).map(|slot| slot.lifecycle) {
-                    None => "it names a slot that is not in the package",
-                    Some(Lifecycle::Lazy) => "it names a lazy slot, which is not there at the start",
-                    Some(Lifecycle::Dev) => "it names a dev slot, which is not there at the start",
-                    Some(_) => continue,
-                };
-                return Err(Error::Template { template: template.clone(), reason });
-            }
+        if let Some(argv0) = &self.argv0 {
+            without_nul(argv0)?;
         }
-        let env = &self.env;
-        let names =
-            env.unset.iter().chain(&env.pass).chain(env.map.keys()).chain(env.map.values()).chain(env.set.keys());
-        match names.into_iter().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
-            Some(name) => Err(Error::Name { name: name.clone(), reason: "it cannot be the name of a variable" }),
-            None => Ok(()),
+        for name in self.env.unset.iter().chain(&self.env.pass) {
+            hold_name(name)?;
         }
+        for (old, new) in &self.env.map {
+            hold_name(old)?;
+            hold_name(new)?;
+        }
+        for (name, value) in &self.env.set {
+            hold_name(name)?;
+            pspf.hold_template(value)?;
+        }
+        Ok(())
     }
+}
+
+fn without_nul(text: &str) -> Result<(), Box<Error>> {
+    match text.contains('\0') {
+        true => Err(Box::new(Error::Template { template: text.to_owned(), reason: "it holds a NUL" })),
+        false => Ok(()),
+    }
+}
+
+/// The name of a variable, or a pattern for names.
+fn hold_name(name: &str) -> Result<(), Box<Error>> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(Box::new(Error::Name { name: name.to_owned(), reason: "it cannot be the name of a variable" }));
+    }
+    Ok(())
 }
 
 impl SlotMetadata {
@@ -355,8 +379,8 @@ impl SlotMetadata {
         Ok(slot)
     }
 
-    fn hold_to_rules(&self) -> Result<(), Error> {
-        let refuse = |reason| Err(Error::Slot { slot: self.id.clone(), reason });
+    fn hold_to_rules(&self) -> Result<(), Box<Error>> {
+        let refuse = |reason| Err(Box::new(Error::Slot { slot: self.id.clone(), reason }));
         if self.platform.is_some() != (self.lifecycle == Lifecycle::Platform) {
             return refuse("`platform` belongs to lifecycle `platform` and to no other");
         }
@@ -374,8 +398,8 @@ impl SlotMetadata {
 }
 
 impl SlotIndexMetadata {
-    fn hold_to_rules(&self, slot: &SlotMetadata) -> Result<(), Error> {
-        let refuse = |reason| Err(Error::Slot { slot: slot.id.clone(), reason });
+    fn hold_to_rules(&self, slot: &SlotMetadata) -> Result<(), Box<Error>> {
+        let refuse = |reason| Err(Box::new(Error::Slot { slot: slot.id.clone(), reason }));
         if self.expanded_size > tree::MAX_INDEX {
             return refuse("its slot index is longer than 128 MiB");
         }

@@ -4,12 +4,13 @@
 //! verifying signatures and from nowhere else. [`VerifiedPackage`] is a sealed index with the metadata and the
 //! slot table that it signs; only this one offers slots.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use pspf_keys::{PublicKey, Signature};
 
-use crate::index::{Index, TRAILER_LEN, index_bytes};
+use crate::index::{Index, TRAILER_LEN, Trailer, index_bytes};
 use crate::layout::Layout;
 use crate::seal::{FLAG_BASE_SIGNATURE, SealEntry, SealHeader, package_id, parse_entries, signed_message};
 use crate::{Error, MAX_METADATA, MAX_SLOTS, Metadata, Record, Sha256, SlotDescriptor, SlotMetadata, Span};
@@ -24,11 +25,11 @@ pub struct UnverifiedPackage {
 }
 
 impl UnverifiedPackage {
-    /// Reads the last [`TRAILER_LEN`] bytes of a file of `file_len` bytes.
+    /// Reads the last bytes of a file of `file_len` bytes.
     ///
     /// # Errors
     /// [`Error::NoSeal`] for a sound PSPF/2025 index without a seal; otherwise what is malformed.
-    pub fn parse(trailer: &[u8], file_len: u64) -> Result<Self, Error> {
+    pub fn parse(trailer: Box<Trailer>, file_len: u64) -> Result<Self, Error> {
         let index = Index::parse(trailer)?;
         let seal = SealHeader::parse(index.bytes())?.ok_or(Error::NoSeal)?;
         let entries = parse_entries(index.bytes())?;

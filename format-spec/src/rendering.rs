@@ -3,7 +3,6 @@
 //! Everything outside `package`, `launcher` and `pspf` is computed from them, so it is written and never read.
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -26,8 +25,14 @@ impl Json for Metadata {
         }
         put(out, if pspf.slots.is_empty() { "[]" } else { "]" });
         put(out, r#","execution":{"command":"#);
-        let command: Vec<String> = pspf.run.command.iter().map(|argument| quote(render(argument, pspf))).collect();
-        put_string(out, &command.join(" "));
+        let mut command = String::new();
+        for argument in &pspf.run.command {
+            if !command.is_empty() {
+                command.push(' ');
+            }
+            quote(&render(argument, pspf), &mut command);
+        }
+        put_string(out, &command);
         put(out, r#","env":"#);
         let mut before = "{";
         for (name, value) in &pspf.run.env.set {
@@ -147,11 +152,19 @@ fn render(template: &str, pspf: &Pspf) -> String {
     rendered
 }
 
-/// One argument in the shell-like form that PSPF/2025 readers split.
-fn quote(argument: String) -> String {
+/// Appends one argument in the shell-like form that PSPF/2025 readers split.
+fn quote(argument: &str, command: &mut String) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"{}:/._+=@%,-".contains(&byte);
     if !argument.is_empty() && argument.bytes().all(plain) {
-        return argument;
+        command.push_str(argument);
+        return;
     }
-    format!("'{}'", argument.replace('\'', r"'\''"))
+    command.push('\'');
+    let mut parts = argument.split('\'');
+    command.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        command.push_str(r"'\''");
+        command.push_str(part);
+    }
+    command.push('\'');
 }

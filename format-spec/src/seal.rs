@@ -1,11 +1,13 @@
 //! The seal (SPEC §5): what a signature covers, and the signatures.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use bincode::{Decode, Encode};
 use pspf_keys::{PublicKey, Signature};
 
-use crate::{Error, INDEX_LEN, Record, Sha256};
+use crate::index::is_zero;
+use crate::{Error, Hasher, INDEX_LEN, Record, Sha256};
 
 /// First byte of the seal in the index.
 pub const SEAL_OFFSET: usize = 1568;
@@ -24,7 +26,7 @@ const MAGIC: [u8; 8] = *b"PSPFSEAL";
 const DOMAIN: &[u8] = b"PSPF seal version 1\n";
 const ENTRY_LEN: usize = 96;
 /// `index_checksum` and `integrity_signature`: written after signing, so not signed.
-const UNSIGNED: [core::ops::Range<usize>; 3] = [4..8, 128..640, ENTRIES_OFFSET..INDEX_LEN];
+const UNSIGNED: [Range<usize>; 3] = [4..8, 128..640, ENTRIES_OFFSET..INDEX_LEN];
 
 /// The fixed part of the seal.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -60,7 +62,7 @@ impl SealHeader {
     /// Reads the seal of an index; `None` where all its bytes are zero: a package without a seal.
     pub(crate) fn parse(index: &[u8; INDEX_LEN]) -> Result<Option<Self>, Error> {
         let area = index.get(SEAL_OFFSET..).unwrap_or_default();
-        if area.iter().all(|&byte| byte == 0) {
+        if is_zero(area) {
             return Ok(None);
         }
         let seal = area.get(..Self::LEN).and_then(Self::from_bytes).ok_or(Error::Seal { what: "incomplete" })?;
@@ -105,8 +107,9 @@ impl SealEntry {
 /// first one's key; zero after the last.
 pub(crate) fn parse_entries(index: &[u8; INDEX_LEN]) -> Result<Vec<SealEntry>, Error> {
     let area = index.get(ENTRIES_OFFSET..).unwrap_or_default();
-    let count = area.iter().rposition(|&byte| byte != 0).map_or(0, |last| last / ENTRY_LEN + 1);
-    let entries: Vec<SealEntry> = area.chunks_exact(ENTRY_LEN).take(count).filter_map(SealEntry::from_bytes).collect();
+    let mut entries = area.chunks_exact(ENTRY_LEN);
+    let count = entries.clone().rposition(|entry| !is_zero(entry)).map_or(0, |last| last + 1);
+    let entries: Vec<SealEntry> = entries.by_ref().take(count).filter_map(SealEntry::from_bytes).collect();
     let Some((first, rest)) = entries.split_first() else {
         return Err(Error::Seal { what: "it holds no signature" });
     };
@@ -127,13 +130,20 @@ pub(crate) fn encode_entries(entries: &[SealEntry]) -> Vec<u8> {
 
 /// What every signer signs: the domain, then SHA-256 of the index with the unsigned fields zeroed.
 pub fn signed_message(index: &[u8; INDEX_LEN]) -> Vec<u8> {
-    let mut bytes = *index;
-    for range in UNSIGNED {
-        if let Some(area) = bytes.get_mut(range) {
-            area.fill(0);
+    let zeros = [0; 512];
+    let mut hasher = Hasher::new();
+    let mut at = 0;
+    for Range { start, end } in UNSIGNED {
+        hasher.update(index.get(at..start).unwrap_or_default());
+        let mut left = end - start;
+        while let Some(piece) = zeros.get(..left.min(zeros.len())).filter(|piece| !piece.is_empty()) {
+            hasher.update(piece);
+            left -= piece.len();
         }
+        at = end;
     }
-    [DOMAIN, &Sha256::of(&bytes).0].concat()
+    hasher.update(index.get(at..).unwrap_or_default());
+    [DOMAIN, &hasher.finish().0].concat()
 }
 
 /// The package id: SHA-256 of the signed message.

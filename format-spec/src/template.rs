@@ -24,41 +24,46 @@ pub enum Piece<'a> {
 /// # Errors
 /// [`Error::Template`] for an unknown placeholder or a brace without its partner.
 pub fn pieces(template: &str) -> Result<Vec<Piece<'_>>, Error> {
-    let refuse = |reason| Error::Template { template: template.to_owned(), reason };
     let mut pieces = Vec::new();
     let mut rest = template;
-    while let Some(at) = rest.find(['{', '}']) {
-        let (text, tail) = rest.split_at(at);
-        if !text.is_empty() {
-            pieces.push(Piece::Text(text));
-        }
-        if tail.starts_with("{{") || tail.starts_with("}}") {
-            let (brace, after) = tail.split_at(2);
-            pieces.push(Piece::Text(brace.get(..1).unwrap_or_default()));
-            rest = after;
-            continue;
-        }
-        let inner = tail.strip_prefix('{').ok_or_else(|| refuse("`}` without `{`; write `}}` for a brace"))?;
-        let (name, after) = inner.split_once('}').ok_or_else(|| refuse("`{` without `}`; write `{{` for a brace"))?;
-        pieces.push(match name {
-            "package_dir" => Piece::PackageDir,
-            "cache" => Piece::Cache,
-            "workenv" => return Err(refuse("`{workenv}` is not supported yet; name a slot with `{slot:ID}`")),
-            _ => match name.strip_prefix("slot:") {
-                Some(id) => Piece::Slot(SlotId::try_from(id)?),
-                None => {
-                    return Err(refuse(
-                        "it is none of `{slot:ID}`, `{package_dir}` and `{cache}`; write `{{` for a brace",
-                    ));
-                }
-            },
+    while !rest.is_empty() {
+        let (piece, after) =
+            first_piece(rest).map_err(|reason| Error::Template { template: template.to_owned(), reason })?;
+        pieces.push(match piece {
+            First::Piece(piece) => piece,
+            First::Slot(id) => Piece::Slot(SlotId::try_from(id)?),
         });
         rest = after;
     }
-    if !rest.is_empty() {
-        pieces.push(Piece::Text(rest));
-    }
     Ok(pieces)
+}
+
+enum First<'a> {
+    Piece(Piece<'a>),
+    Slot(&'a str),
+}
+
+/// The first piece of a template that is not empty, and what follows it.
+fn first_piece(template: &str) -> Result<(First<'_>, &str), &'static str> {
+    let braces = template.bytes().position(|byte| byte == b'{' || byte == b'}').unwrap_or(template.len());
+    if let Some((text, after)) = template.split_at_checked(braces).filter(|_| braces > 0) {
+        return Ok((First::Piece(Piece::Text(text)), after));
+    }
+    if let Some((brace, after)) = template.split_at_checked(2).filter(|(brace, _)| matches!(*brace, "{{" | "}}")) {
+        return Ok((First::Piece(Piece::Text(brace.get(..1).unwrap_or_default())), after));
+    }
+    let inner = template.strip_prefix('{').ok_or("`}` without `{`; write `}}` for a brace")?;
+    let (name, after) = inner.split_once('}').ok_or("`{` without `}`; write `{{` for a brace")?;
+    let piece = match name {
+        "package_dir" => First::Piece(Piece::PackageDir),
+        "cache" => First::Piece(Piece::Cache),
+        "workenv" => return Err("`{workenv}` is not supported yet; name a slot with `{slot:ID}`"),
+        _ => match name.strip_prefix("slot:") {
+            Some(id) => First::Slot(id),
+            None => return Err("it is none of `{slot:ID}`, `{package_dir}` and `{cache}`; write `{{` for a brace"),
+        },
+    };
+    Ok((piece, after))
 }
 
 /// The ids of all slots that a template names.
@@ -66,8 +71,13 @@ pub fn pieces(template: &str) -> Result<Vec<Piece<'_>>, Error> {
 /// # Errors
 /// As [`pieces`].
 pub fn slots_named(template: &str) -> Result<Vec<SlotId>, Error> {
-    let pieces = pieces(template)?;
-    Ok(pieces.into_iter().filter_map(|piece| if let Piece::Slot(id) = piece { Some(id) } else { None }).collect())
+    let mut ids = Vec::new();
+    for piece in pieces(template)? {
+        if let Piece::Slot(id) = piece {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The trailer of a package without a seal (SPEC §8.4): where its parts are, and whether it had a seal.
 
-use crate::index::Index;
+use alloc::boxed::Box;
+
+use crate::index::{Index, Trailer};
 use crate::{Error, MAX_METADATA, MAX_SLOTS, Record, SlotDescriptor, Span, gzip, json_scan};
 
 /// A trailer without a seal.
@@ -12,7 +14,7 @@ impl UnsealedIndex {
     ///
     /// # Errors
     /// What makes even the base index unusable.
-    pub fn parse(trailer: &[u8], file_len: u64) -> Result<Self, Error> {
+    pub fn parse(trailer: Box<Trailer>, file_len: u64) -> Result<Self, Error> {
         let index = Index::parse(trailer)?;
         let head = &index.head;
         if head.package_size != file_len {

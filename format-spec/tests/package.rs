@@ -126,10 +126,10 @@ fn every_changed_bit_of_metadata_and_slot_table_is_found() {
 fn every_changed_bit_of_the_trailer_is_found() {
     let bytes = sample();
     let len = bytes.len() as u64;
-    let mut trailer = bytes[bytes.len() - TRAILER_LEN..].to_vec();
+    let mut trailer = common::trailer(&bytes).unwrap();
     for bit in 0..trailer.len() * 8 {
         trailer[bit / 8] ^= 1 << (bit % 8);
-        refused(UnverifiedPackage::parse(&trailer, len), Class::Integrity, "damaged trailer");
+        refused(UnverifiedPackage::parse(trailer.clone(), len), Class::Integrity, "damaged trailer");
         trailer[bit / 8] ^= 1 << (bit % 8);
     }
 }
@@ -147,14 +147,14 @@ fn every_changed_bit_of_the_index_is_found_by_more_than_its_checksum() {
 
 fn index_bits(bytes: &[u8], odd: usize) {
     let sound = raw::index(bytes);
-    let mut trailer = bytes[bytes.len() - TRAILER_LEN..].to_vec();
+    let mut trailer = common::trailer(bytes).unwrap();
     for bit in (odd..sound.len() * 8).step_by(2).filter(|bit| !(32..64).contains(bit)) {
         let mut index = sound;
         index[bit / 8] ^= 1 << (bit % 8);
         let checksum = pspf_format::index_checksum(&index);
         put(&mut index, 4, &checksum.to_le_bytes());
-        put(&mut trailer, 4, &index);
-        let Ok(unverified) = UnverifiedPackage::parse(&trailer, bytes.len() as u64) else { continue };
+        put(trailer.as_mut_slice(), 4, &index);
+        let Ok(unverified) = UnverifiedPackage::parse(trailer.clone(), bytes.len() as u64) else { continue };
         let byte = bit / 8;
         // A start finds everything but the base signature and other signers' entries; these are for verifiers.
         if (128..192).contains(&byte) {
@@ -195,12 +195,9 @@ fn every_other_length_is_refused() {
     }
     refused(parse(&[&bytes[..], &bytes].concat()), Class::Format, "`package_size`");
     // A trailer of the right form at the end of a shorter or longer file.
-    let trailer = &bytes[bytes.len() - TRAILER_LEN..];
+    let trailer = common::trailer(&bytes).unwrap();
     for len in [bytes.len() as u64 - 1, bytes.len() as u64 + 1, 0, u64::MAX] {
-        refused(UnverifiedPackage::parse(trailer, len), Class::Format, "`package_size`");
-    }
-    for wrong in [&trailer[1..], &trailer[..TRAILER_LEN - 1], &[], &[trailer, &[0]].concat()] {
-        assert!(UnverifiedPackage::parse(wrong, bytes.len() as u64).is_err());
+        refused(UnverifiedPackage::parse(trailer.clone(), len), Class::Format, "`package_size`");
     }
 }
 
@@ -225,8 +222,7 @@ fn a_seal_cannot_be_stripped() {
     index[SEAL..].fill(0);
     let stripped = with_index(&bytes, index);
     refused(parse(&stripped), Class::Format, "no seal");
-    let trailer = &stripped[stripped.len() - TRAILER_LEN..];
-    let unsealed = UnsealedIndex::parse(trailer, stripped.len() as u64).unwrap();
+    let unsealed = UnsealedIndex::parse(common::trailer(&stripped).unwrap(), stripped.len() as u64).unwrap();
     let part = |span: pspf_format::Span| &stripped[span.offset as usize..][..span.len as usize];
     let opened = unsealed.open(part(unsealed.metadata_span()), part(unsealed.slot_table_span()), stripped.len() as u64);
     refused(opened, Class::Integrity, "the seal was removed");

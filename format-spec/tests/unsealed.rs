@@ -25,9 +25,8 @@ fn package(json: &str, edit: impl FnOnce(&mut [u8; 8192])) -> Vec<u8> {
 
 fn open(bytes: &[u8]) -> Result<UnsealedPackage, Error> {
     let len = bytes.len() as u64;
-    let trailer = &bytes[bytes.len() - TRAILER_LEN..];
     assert_eq!(common::parse(bytes).expect_err("no seal"), Error::NoSeal);
-    let index = UnsealedIndex::parse(trailer, len)?;
+    let index = UnsealedIndex::parse(common::trailer(bytes)?, len)?;
     index.open(part(bytes, index.metadata_span()), part(bytes, index.slot_table_span()), len)
 }
 
@@ -75,11 +74,10 @@ fn positions_outside_the_file_are_refused() {
     let len = package(&json(), |_| {}).len() as u64;
     for (at, value) in [(24, len), (24, u64::MAX), (32, 1 << 21), (40, len - 127), (40, u64::MAX), (8, len + 1)] {
         let bytes = package(&json(), |index| put(index, at, &u64::to_le_bytes(value)));
-        let trailer = &bytes[bytes.len() - TRAILER_LEN..];
-        assert!(UnsealedIndex::parse(trailer, len).is_err(), "{at} {value}");
+        assert!(UnsealedIndex::parse(common::trailer(&bytes).unwrap(), len).is_err(), "{at} {value}");
     }
     let many = package(&json(), |index| put(index, 56, &u32::MAX.to_le_bytes()));
-    assert!(UnsealedIndex::parse(&many[many.len() - TRAILER_LEN..], len).is_err());
+    assert!(UnsealedIndex::parse(common::trailer(&many).unwrap(), len).is_err());
     // A row of the table, which nothing signs.
     let table = |bytes: &[u8]| u64::from_le_bytes(raw::index(bytes)[40..48].try_into().unwrap()) as usize;
     for (at, value) in [(16, len), (16, u64::MAX), (24, len), (24, u64::MAX)] {
@@ -88,4 +86,43 @@ fn positions_outside_the_file_are_refused() {
         put(&mut bytes, row + at, &u64::to_le_bytes(value));
         refused(&bytes, Class::Format, "slot table");
     }
+}
+
+#[test]
+fn a_package_that_lost_its_seal_is_told_by_one_key() {
+    let why = |json: &str| {
+        let bytes = package(json, |_| {});
+        let index = UnsealedIndex::parse(common::trailer(&bytes).unwrap(), bytes.len() as u64).unwrap();
+        index.why(part(&bytes, index.metadata_span()))
+    };
+    let sealed = String::from_utf8(gunzip(&Parts::of(&sample()).metadata)).unwrap();
+    for text in [
+        sealed.as_str(),
+        r#"{"pspf":{}}"#,
+        "{ \"a\" : [{\"b\": \"}\\\"\"}, 1.5e-3, true] ,\"c\":{\"d\":{}},\n\t\"pspf\" : null }",
+        // Nothing after the key is looked at.
+        r#"{"pspf":1,"#,
+    ] {
+        assert_eq!(why(text), Error::SealRemoved, "{text}");
+    }
+    for text in [
+        json().as_str(),
+        "",
+        "{}",
+        "[]",
+        "null",
+        r#""pspf""#,
+        r#"["pspf",1]"#,
+        r#"{"x":"pspf"}"#,
+        r#"{"x":{"pspf":1}}"#,
+        r#"{"x":[{"pspf":1}],"pspfx":1}"#,
+        r#"{"\"pspf":1}"#,
+        r#"{"x" "pspf":1}"#,
+        r#"{"x":"\"#,
+    ] {
+        assert_eq!(why(text), Error::NoSeal, "{text}");
+    }
+    let bytes = package(&json(), |_| {});
+    let index = UnsealedIndex::parse(common::trailer(&bytes).unwrap(), bytes.len() as u64).unwrap();
+    assert_eq!(index.why(b"no gzip"), Error::NoSeal);
 }

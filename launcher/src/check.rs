@@ -54,7 +54,7 @@ pub fn check(file: &PackageFile, package: &VerifiedPackage, thorough: Thorough) 
     }
     let found = hash_all(file, &pieces)?;
     // The trailer was not hashed on the way; the bytes that were verified are still those in the file.
-    if !package.sealed().is_from(&file.trailer()?) {
+    if !package.sealed().is_from(file.trailer()?.as_slice()) {
         return Err(file.wrong(FormatError::Changed));
     }
     if thorough.deep {

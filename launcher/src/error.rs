@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::fmt;
 
-use pspf_format::Class;
+use pspf_format::{Class, Shown};
 use rustix::io::Errno;
 
 use crate::path::shown;
@@ -147,8 +147,8 @@ impl fmt::Display for Error {
                 write!(f, "executing {}: the interpreter that it names is not on this machine", shown(program))
             }
             Self::ForeignSlot { slot } => write!(f, "slot `{slot}` is for another platform"),
-            Self::UnknownSlot { slot } => write!(f, "the package has no slot `{}`", slot.escape_debug()),
-            Self::SelfValue { value } => write!(f, "PSPF_SELF is `{}`", value.escape_debug()),
+            Self::UnknownSlot { slot } => write!(f, "the package has no slot `{}`", Shown(slot)),
+            Self::SelfValue { value } => write!(f, "PSPF_SELF is `{}`", Shown(value)),
             Self::ElevatedRights => f.write_str("the package was started with more rights than its caller has"),
             Self::Exists { path } => write!(f, "{} exists already", shown(path)),
             Self::Internal { what } => write!(f, "internal error: {what}"),
@@ -166,7 +166,7 @@ fn lines(error: &Error) -> String {
 
 /// Prints a warning to standard error.
 pub(crate) fn warn(text: &str) {
-    stdio::tell(&format!("pspf: warning: {}\n", text.escape_debug()));
+    stdio::tell(&format!("pspf: warning: {}\n", Shown(text)));
 }
 
 /// Prints an error to standard error, whatever state that is in.

@@ -1,11 +1,14 @@
 //! The package as a file: opened once, read by descriptor from then on.
 
+use alloc::boxed::Box;
 use alloc::ffi::CString;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
-use pspf_format::{Error as FormatError, SealedIndex, Span, TRAILER_LEN, UnverifiedPackage, VerifiedPackage};
+use pspf_format::{
+    Error as FormatError, SealedIndex, Span, TRAILER_LEN, Trailer, UnsealedIndex, UnverifiedPackage, VerifiedPackage,
+};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 
@@ -65,29 +68,26 @@ impl PackageFile {
     /// # Errors
     /// [`Error::Package`]; [`FormatError::SealRemoved`] where only the metadata still says that there was a seal.
     pub fn unverified(&self) -> Result<UnverifiedPackage, Error> {
-        let trailer = self.trailer()?;
-        match UnverifiedPackage::parse(&trailer, self.len) {
-            Err(FormatError::NoSeal) => Err(self.wrong(self.why_no_seal(&trailer))),
-            parsed => parsed.map_err(|error| self.wrong(error)),
-        }
+        UnverifiedPackage::parse(self.trailer()?, self.len).map_err(|error| {
+            let error = if error == FormatError::NoSeal { self.why_no_seal() } else { error };
+            self.wrong(error)
+        })
     }
 
     /// The last bytes of the file, as many as a trailer has.
     ///
     /// # Errors
     /// [`FormatError::NotAPackage`] for a shorter file.
-    pub fn trailer(&self) -> Result<Vec<u8>, Error> {
+    pub fn trailer(&self) -> Result<Box<Trailer>, Error> {
         let len = TRAILER_LEN as u64;
         let offset = self.len.checked_sub(len).ok_or_else(|| self.wrong(FormatError::NotAPackage))?;
-        self.read(Span { offset, len })
+        self.read(Span { offset, len })?.try_into().map_err(|_| self.wrong(FormatError::NotAPackage))
     }
 
     /// Tells a package that never had a seal from one that lost it.
-    fn why_no_seal(&self, trailer: &[u8]) -> FormatError {
-        match pspf_format::UnsealedIndex::parse(trailer, self.len) {
-            Ok(index) => index.why(&self.read(index.metadata_span()).unwrap_or_default()),
-            Err(_) => FormatError::NoSeal,
-        }
+    fn why_no_seal(&self) -> FormatError {
+        let index = self.trailer().ok().and_then(|trailer| UnsealedIndex::parse(trailer, self.len).ok());
+        index.map_or(FormatError::NoSeal, |index| index.why(&self.read(index.metadata_span()).unwrap_or_default()))
     }
 
     /// Reads the parts that a sealed index signs and takes them.

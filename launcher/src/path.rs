@@ -44,7 +44,7 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('`')?;
         for chunk in self.0.utf8_chunks() {
-            chunk.valid().escape_debug().try_for_each(|c| f.write_char(c))?;
+            write!(f, "{}", pspf_format::Shown(chunk.valid()))?;
             if !chunk.invalid().is_empty() {
                 f.write_char(char::REPLACEMENT_CHARACTER)?;
             }

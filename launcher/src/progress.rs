@@ -35,7 +35,7 @@ impl Progress {
 
     /// Counts to `total` bytes; says so where standard error is a terminal.
     pub fn to_terminal(label: &str, total: u64) -> Self {
-        let label = stdio::is_watched().then(|| label.escape_debug().to_string());
+        let label = stdio::is_watched().then(|| pspf_format::Shown(label).to_string());
         Self::new(label, total)
     }
 

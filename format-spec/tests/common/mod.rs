@@ -11,8 +11,8 @@ use pspf_format::keys::SecretKey;
 use pspf_format::tree::{EntryKind, SlotIndex};
 use pspf_format::{
     Draft, Error, LauncherMetadata, Layout, Lifecycle, Metadata, Mode, Operations, Package, PackageWord, Part,
-    Platform, Pspf, Run, Sha256, SlotId, SlotIndexMetadata, SlotMetadata, Span, TRAILER_LEN, TreePath,
-    UnverifiedPackage, VerifiedPackage, tar,
+    Platform, Pspf, Run, Sha256, SlotId, SlotIndexMetadata, SlotMetadata, Span, Trailer, TreePath, UnverifiedPackage,
+    VerifiedPackage, tar,
 };
 
 /// A key from a seed of one repeated byte.
@@ -177,10 +177,14 @@ pub(crate) fn sample() -> Vec<u8> {
     package(&metadata(&slots), &slots, &[&key(1), &key(2)], true)
 }
 
+/// The last bytes of a file, as a reader takes them.
+pub(crate) fn trailer(bytes: &[u8]) -> Result<Box<Trailer>, Error> {
+    bytes.last_chunk().map(|trailer| Box::new(*trailer)).ok_or(Error::NotAPackage)
+}
+
 /// The trailer, read and well formed.
 pub(crate) fn parse(bytes: &[u8]) -> Result<UnverifiedPackage, Error> {
-    let start = bytes.len().checked_sub(TRAILER_LEN).ok_or(Error::NotAPackage)?;
-    UnverifiedPackage::parse(&bytes[start..], bytes.len() as u64)
+    UnverifiedPackage::parse(trailer(bytes)?, bytes.len() as u64)
 }
 
 /// The bytes of a part.
