@@ -4,7 +4,7 @@ mod common;
 
 use common::raw::{self, Parts, SEAL, gunzip, put};
 use common::{key, part, sample};
-use pspf_format::{Class, Error, TRAILER_LEN, UnsealedIndex, UnsealedPackage};
+use pspf_format::{Class, Error, UnsealedIndex, UnsealedPackage};
 
 /// The JSON that another tool could have written, around the slots of the sample.
 fn json() -> String {
