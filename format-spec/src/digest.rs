@@ -35,10 +35,10 @@ impl Sha256 {
     }
 
     /// 64 lowercase hexadecimal digits.
-    pub(crate) fn to_hex(self) -> [u8; 64] {
+    pub fn to_hex(&self) -> [u8; 64] {
         let mut text = [0; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&digits(byte));
+        for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(&self.0) {
+            *pair = digits(*byte);
         }
         text
     }
@@ -54,8 +54,10 @@ pub(crate) fn nibble(digit: u8) -> Option<u8> {
 }
 
 /// A byte as two lowercase hexadecimal digits.
+#[inline]
 pub(crate) fn digits(byte: u8) -> [u8; 2] {
-    [byte >> 4, byte & 15].map(|half| half + if half < 10 { b'0' } else { b'a' - 10 })
+    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+    [digit(byte >> 4), digit(byte & 15)]
 }
 
 impl fmt::Display for Sha256 {

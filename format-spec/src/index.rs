@@ -193,13 +193,30 @@ impl Index {
     }
 }
 
-/// Adler-32 (RFC 1950) of the index bytes with `index_checksum` taken as zero.
+/// Adler-32 (RFC 1950 §8.2) of the index bytes with `index_checksum` taken as zero.
 pub fn index_checksum(index: &[u8]) -> u32 {
-    let mut adler = adler2::Adler32::new();
-    adler.write_slice(index.get(..CHECKSUM.start).unwrap_or_default());
-    adler.write_slice(&[0; 4]);
-    adler.write_slice(index.get(CHECKSUM.end..).unwrap_or_default());
-    adler.checksum()
+    const BASE: u32 = 65_521;
+    // So few bytes cannot overflow the sums.
+    const PIECE: usize = 64;
+    let (mut a, mut b) = (1_u32, 0_u32);
+    let mut sum = |bytes: &[u8]| {
+        for piece in bytes.chunks(PIECE) {
+            // Most of an index is zero.
+            if is_zero(piece) {
+                b += a * piece.len() as u32;
+            } else {
+                for byte in piece {
+                    a += u32::from(*byte);
+                    b += a;
+                }
+            }
+            (a, b) = (a % BASE, b % BASE);
+        }
+    };
+    sum(index.get(..CHECKSUM.start).unwrap_or_default());
+    sum(&[0; 4]);
+    sum(index.get(CHECKSUM.end..).unwrap_or_default());
+    b << 16 | a
 }
 
 /// The index bytes inside a trailer, after both magics and the checksum were found right.
@@ -282,6 +299,21 @@ mod tests {
         assert_eq!(index.base_signature(), block.integrity_signature[..64]);
         assert_eq!(index.fingerprint(), block.attestation_key_fp);
         assert_eq!((index.metadata_span(), index.slot_table_span()), (block.metadata_span(), block.slot_table_span()));
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_another_implementation() {
+        for (kind, bytes) in
+            [[0; INDEX_LEN], [0xFF; INDEX_LEN], core::array::from_fn(|at| (at * at / 7) as u8)].iter().enumerate()
+        {
+            let mut bytes = *bytes;
+            for zeros in [0, 1, 63, 64, 100, 5000] {
+                bytes[200..200 + zeros].fill(0);
+                let mut expected = bytes;
+                expected[CHECKSUM].fill(0);
+                assert_eq!(index_checksum(&bytes), adler2::adler32_slice(&expected), "{kind} {zeros}");
+            }
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub struct Invocation {
 ///
 /// # Errors
 /// Everything that keeps the application from starting; nothing of it has run then.
+#[inline(never)]
 pub fn launch(file: &PackageFile, invocation: &Invocation) -> Result<Infallible, Error> {
     let sealed = file.unverified()?.verify().map_err(|error| file.wrong(error))?;
     let package = file.opened(sealed)?;
@@ -84,6 +85,7 @@ enum Place {
 }
 
 /// Makes the slots ready in the first candidate that can hold them.
+#[inline(never)]
 fn prepare(environment: &Environment, file: &PackageFile, package: &VerifiedPackage) -> Result<Place, Error> {
     let mut tried = Vec::new();
     for candidate in candidates(environment) {

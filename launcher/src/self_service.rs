@@ -14,6 +14,8 @@ use crate::{Environment, Error, PackageFile, Thorough, check};
 ///
 /// # Errors
 /// [`Error::SelfValue`] for a value that means nothing; what keeps the package from being read.
+#[cold]
+#[inline(never)]
 pub(crate) fn answer(value: &[u8], file: &PackageFile, environment: &Environment) -> Result<String, Error> {
     let value = String::from_utf8_lossy(value);
     let unverified = || file.unverified();

@@ -64,6 +64,7 @@ fn print(text: &str) -> Result<(), Error> {
 }
 
 /// Opens the running file itself: never by a name that somebody chose, except where /proc is missing.
+#[inline(never)]
 fn own_file() -> Result<(OwnedFd, CString), Error> {
     const OWN: &CStr = c"/proc/self/exe";
     match disk::open(OWN) {
