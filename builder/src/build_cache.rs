@@ -16,7 +16,7 @@ use pspf_format::{Hasher, Sha256};
 use zstd::zstd_safe::{CParameter, DCtx, find_frame_compressed_size, version_string};
 
 use crate::build_cache_files::{Folder, PREFIX, limit, space};
-use crate::interrupt;
+use crate::{interrupt, memory};
 
 /// What an entry begins with: the SHA-256 of the stored bytes that follow.
 const DIGEST: usize = 32;
@@ -175,9 +175,15 @@ impl Decoder {
         {
             return false;
         }
-        let context = self.context.get_or_insert_with(DCtx::create);
         self.decoded.clear();
-        self.decoded.reserve(content.len());
+        // Without the memory to look at it there is nothing to be found.
+        if self.context.is_none() {
+            self.context = DCtx::try_create();
+        }
+        let Some(context) = &mut self.context else { return false };
+        if memory::reserve(&mut self.decoded, content.len()).is_err() {
+            return false;
+        }
         context.decompress(&mut self.decoded, stored).is_ok() && self.decoded == content
     }
 }
