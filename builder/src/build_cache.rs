@@ -5,9 +5,9 @@
 //! content that was just read; so nothing that anybody puts into the cache can change what a package holds. A cache
 //! that is missing, full, read-only or damaged only means that more is compressed.
 //!
-//! How the content is compressed is taken from the cache as it is: whoever can write to the cache can put another
-//! compressor's frame of the same content there, and the package then has other bytes than a clean build gives. Only
-//! its owner and root can; who must not even trust these packs without the cache.
+//! How the content is compressed is taken from the cache as it is: whoever can write to the cache, which is its owner
+//! and root, can put another compressor's frame of the same content there, and the package then has other bytes than a
+//! clean build gives. So a release is packed without the cache.
 
 use std::fs::FileTimes;
 use std::io::{Read, Write};
