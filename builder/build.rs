@@ -41,7 +41,7 @@ struct Recipe {
     /// What `pspf --version` says of the stub.
     kind: &'static str,
     /// The C compiler for zstd's decoder, where the target has none of its own.
-    c_compiler: Option<&'static str>,
+    c_compiler: Option<String>,
     /// Whether this is the recipe for a release: the standard library's `core` and `alloc` are compiled too, for size.
     release: bool,
     /// The C library and what it needs: without Rust's standard library nobody names them.
@@ -75,7 +75,7 @@ fn recipe() -> Result<Recipe, String> {
     let musl = format!("{arch}-unknown-linux-musl");
     let release = is_release()?;
     if has_std(&musl)? {
-        let c_compiler = if found("musl-gcc") { None } else { ["cc", "gcc", "clang"].into_iter().find(|c| found(c)) };
+        let c_compiler = if found("musl-gcc") { None } else { c_compiler() };
         return Ok(Recipe {
             target: musl,
             kind: if release { "musl, static, release recipe" } else { "musl, static" },
@@ -131,6 +131,13 @@ fn rustc(arguments: &[&str]) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// A compiler of this machine; the one that `CC` names only where no other is found.
+fn c_compiler() -> Option<String> {
+    println!("cargo::rerun-if-env-changed=CC");
+    let usual = ["cc", "gcc", "clang"].into_iter().find(|name| found(name));
+    usual.map(str::to_owned).or_else(|| env::var("CC").ok().filter(|named| !named.is_empty()))
+}
+
 /// Whether a program of this name is in PATH.
 fn found(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
@@ -168,9 +175,7 @@ fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<Pat
         }
     }
     let mut cargo = Command::new(var("CARGO")?);
-    for (name, _) in env::vars_os().filter(|(name, _)| is_outer(&name.to_string_lossy())) {
-        cargo.env_remove(name);
-    }
+    cargo.env_clear().envs(env::vars_os().filter(|(name, _)| is_passed(&name.to_string_lossy())));
     let underscored = recipe.target.replace('-', "_");
     cargo
         .current_dir(workspace)
@@ -189,7 +194,7 @@ fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<Pat
     if workspace.join("Cargo.lock").exists() {
         cargo.arg("--locked");
     }
-    if let Some(compiler) = recipe.c_compiler {
+    if let Some(compiler) = &recipe.c_compiler {
         cargo.env(format!("CC_{underscored}"), compiler);
     }
     let output = cargo.output().map_err(|error| format!("starting cargo for the launcher: {error}"))?;
@@ -200,28 +205,34 @@ fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<Pat
     Ok(target_dir.join(&recipe.target).join("stub").join("pspf-launcher"))
 }
 
-/// Settings of the build around this one, which must not reach the stub. Those of the network, the registry and the
-/// job server stay.
-fn is_outer(name: &str) -> bool {
-    const OUTER: [&str; 15] = [
-        "CARGO_BUILD_",
-        "CARGO_CFG_",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "CARGO_FEATURE_",
-        "CARGO_INCREMENTAL",
-        "CARGO_MANIFEST_",
-        "CARGO_PKG_",
-        "CARGO_PRIMARY_PACKAGE",
-        "CARGO_PROFILE_",
-        "CARGO_TARGET_",
-        "CARGO_UNSTABLE_",
-        "CFLAGS",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "RUSTFLAGS",
-        "RUSTC_LINKER",
+/// What of the environment reaches the build of the stub: where programs and their homes are, the network, the registry
+/// and the job server. Nothing that a compiler or another build script reads, of which there is much: the stub's bytes
+/// depend on the sources and on the programs that are found, not on who builds.
+fn is_passed(name: &str) -> bool {
+    const EXACT: [&str; 15] = [
+        "CARGO_HOME",
+        "CARGO_MAKEFLAGS",
+        "HOME",
+        "LD_LIBRARY_PATH",
+        "PATH",
+        "RUSTC",
+        "SSH_AUTH_SOCK",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "TMPDIR",
+        "USER",
+        "ALL_PROXY",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "NO_PROXY",
     ];
-    const EXACT: [&str; 8] = ["DEBUG", "HOST", "NUM_JOBS", "OPT_LEVEL", "OUT_DIR", "PROFILE", "TARGET", "CLIPPY_ARGS"];
-    EXACT.contains(&name) || OUTER.iter().any(|outer| name.starts_with(outer))
+    const FAMILIES: [&str; 6] =
+        ["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_", "CARGO_REGISTRY_", "CARGO_SOURCE_", "RUSTUP_"];
+    // Those of the network are written in both ways.
+    let upper = name.to_ascii_uppercase();
+    EXACT.contains(&name)
+        || (upper.ends_with("_PROXY") && EXACT.contains(&upper.as_str()))
+        || FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
 fn var(name: &str) -> Result<String, String> {

@@ -95,7 +95,8 @@ A manifest, every path relative to it:
   exclude = [\"**/__pycache__\"]
 
 The same input and key give the same bytes. Times inside the package come from SOURCE_DATE_EPOCH where it is set.
-What was compressed before comes from the build cache, see `pspf cache --help`; the bytes are the same without it.")]
+What was compressed before comes from the build cache, see `pspf cache --help`. Turn that off for a release:
+PSPF_BUILD_CACHE_SIZE=0.")]
 pub(crate) struct PackArgs {
     /// Manifest, directory or executable
     #[arg(default_value = ".")]

@@ -4,19 +4,23 @@
 //! header, the digest of every file, the compressor and its settings. What is found is decoded and compared with the
 //! content that was just read; so nothing that anybody puts into the cache can change what a package holds. A cache
 //! that is missing, full, read-only or damaged only means that more is compressed.
+//!
+//! How the content is compressed is taken from the cache as it is: whoever can write to the cache, which is its owner
+//! and root, can put another compressor's frame of the same content there, and the package then has other bytes than a
+//! clean build gives. So a release is packed without the cache.
 
-use std::fs::{File, FileTimes};
+use std::fs::FileTimes;
 use std::io::{Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use pspf_format::{Hasher, Sha256};
 use zstd::zstd_safe::{CParameter, DCtx, find_frame_compressed_size, version_string};
 
 use crate::build_cache_files::{Folder, PREFIX, limit, space};
-use crate::interrupt;
+use crate::{interrupt, memory};
 
 /// What an entry begins with: the SHA-256 of the stored bytes that follow.
 const DIGEST: usize = 32;
@@ -29,23 +33,25 @@ pub(crate) struct BuildCache {
     /// What this packing may still use of the limit, so that one that is larger than the cache does not push out its
     /// own frames one after the other.
     room: AtomicU64,
-    changed: AtomicBool,
 }
 
 impl BuildCache {
-    /// Opens the cache, or makes it. `None` where it is turned off, where no place for it can be used, and where it
-    /// would lie inside one of `sources`: a package must not depend on what was packed before.
+    /// Opens the cache, or makes it, and holds it to its limit: an earlier packing that was interrupted did not.
+    /// `None` where it is turned off, where its place cannot be used, and where it would lie inside one of `sources`: a
+    /// package must not depend on what was packed before.
     ///
     /// # Errors
     /// Only where the limit that the user set is none.
     pub(crate) fn open(sources: &[PathBuf]) -> anyhow::Result<Option<Self>> {
         let limit = limit()?;
         let folder = if limit == 0 { None } else { Folder::make(sources) };
-        Ok(folder.map(|folder| Self::new(folder, limit)))
+        let cache = folder.map(|folder| Self::new(folder, limit));
+        cache.iter().for_each(Self::hold_to_limit);
+        Ok(cache)
     }
 
     fn new(folder: Folder, limit: u64) -> Self {
-        Self { folder, limit, room: AtomicU64::new(limit), changed: AtomicBool::new(false) }
+        Self { folder, limit, room: AtomicU64::new(limit) }
     }
 
     /// Its directory.
@@ -55,15 +61,16 @@ impl BuildCache {
 
     /// The stored bytes of the frame with this key and exactly this content.
     pub(crate) fn find(&self, key: &Sha256, content: &[u8], decoder: &mut Decoder) -> Option<(Vec<u8>, Sha256)> {
-        let mut file = File::open(self.folder.entry(key)).ok()?;
-        let len = usize::try_from(file.metadata().ok()?.len()).ok()?;
+        let (mut file, len) = self.folder.open(key)?;
+        let len = usize::try_from(len).ok()?;
         let most = DIGEST + zstd::zstd_safe::compress_bound(content.len());
         if !(DIGEST..=most).contains(&len) {
             return None;
         }
         let mut recorded = [0; DIGEST];
         file.read_exact(&mut recorded).ok()?;
-        let mut stored = Vec::with_capacity(len - DIGEST);
+        let mut stored = Vec::new();
+        memory::reserve(&mut stored, len - DIGEST).ok()?;
         Read::by_ref(&mut file).take(len as u64).read_to_end(&mut stored).ok()?;
         let sha256 = Sha256::of(&stored);
         if sha256 != Sha256(recorded) || !decoder.gives(&stored, content) {
@@ -81,21 +88,20 @@ impl BuildCache {
         if !self.take(space(len)) {
             return;
         }
-        self.changed.store(true, Ordering::Relaxed);
         let mut builder = tempfile::Builder::new();
         builder.prefix(PREFIX);
         let made = interrupt::create(|| builder.tempfile_in(self.folder.path()), |file| file.path().to_owned());
         let Ok(mut file) = made else { return self.give_up() };
         let temporary = file.path().to_owned();
         let written = file.write_all(&sha256.0).and_then(|()| file.write_all(stored));
-        let kept = interrupt::conclude(&temporary, || match written {
-            Ok(()) => file.persist(self.folder.entry(key)).is_ok(),
-            // Dropped, and so removed.
-            Err(_) => false,
-        });
-        if !kept {
+        if written.is_err() {
             self.give_up();
         }
+        interrupt::conclude(&temporary, || match written {
+            // What cannot be replaced, such as a directory of that name, is no reason not to keep the others.
+            Ok(()) => drop(file.persist(self.folder.entry(key))),
+            Err(_) => drop(file),
+        });
     }
 
     /// Where one frame cannot be written, the next one cannot either.
@@ -110,9 +116,7 @@ impl BuildCache {
 
     /// Removes what was not used for the longest time, until the rest is within the limit.
     pub(crate) fn hold_to_limit(&self) {
-        if self.changed.load(Ordering::Relaxed) {
-            self.folder.shrink(self.limit);
-        }
+        self.folder.shrink(self.limit);
     }
 }
 
@@ -175,9 +179,15 @@ impl Decoder {
         {
             return false;
         }
-        let context = self.context.get_or_insert_with(DCtx::create);
         self.decoded.clear();
-        self.decoded.reserve(content.len());
+        // Without the memory to look at it there is nothing to be found.
+        if self.context.is_none() {
+            self.context = DCtx::try_create();
+        }
+        let Some(context) = &mut self.context else { return false };
+        if memory::reserve(&mut self.decoded, content.len()).is_err() {
+            return false;
+        }
         context.decompress(&mut self.decoded, stored).is_ok() && self.decoded == content
     }
 }

@@ -28,7 +28,7 @@ impl BuildReport {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let limit = limit()?;
         let folder = Folder::find();
-        let Usage { frames, bytes, last_used } = folder.as_ref().map(Folder::usage).unwrap_or_default();
+        let Usage { frames, bytes, last_used } = folder.as_ref().map(Folder::usage).transpose()?.unwrap_or_default();
         let directory = folder.map(|folder| folder.path().to_string_lossy().into_owned());
         Ok(Self { directory, frames, bytes, limit, last_used })
     }
@@ -43,15 +43,24 @@ impl BuildReport {
     }
 }
 
-/// Removes the frames that were not used for this long.
+/// Removes the frames that were not used for this long; says nothing where there are none.
 pub(crate) fn prune(unused_for: Duration, out: &mut dyn Write) -> anyhow::Result<()> {
-    let removed = Folder::find().map(|folder| folder.prune(unused_for)).unwrap_or_default();
-    if removed.frames == 0 { Ok(()) } else { told(removed, out) }
+    let Some(folder) = Folder::find() else { return Ok(()) };
+    let (removed, outcome) = folder.prune(unused_for);
+    if removed.frames > 0 {
+        told(removed, out)?;
+    }
+    outcome
 }
 
 /// Removes all frames. One that a packing uses now stays open for it.
 pub(crate) fn remove(out: &mut dyn Write) -> anyhow::Result<()> {
-    told(Folder::find().map(|folder| folder.prune(Duration::ZERO)).unwrap_or_default(), out)
+    let Some(folder) = Folder::find() else { return told(Usage::default(), out) };
+    let (removed, outcome) = folder.prune(Duration::ZERO);
+    if outcome.is_ok() || removed.frames > 0 {
+        told(removed, out)?;
+    }
+    outcome
 }
 
 fn told(removed: Usage, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! Where the build cache is, and its files: one a frame, named by its key, dated by its last use.
 
-use std::fs::{self, DirBuilder, DirEntry, Metadata};
+use std::fs::{self, DirBuilder, DirEntry, File, Metadata};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -9,8 +10,9 @@ use pspf_format::Sha256;
 use pspf_launcher::Environment;
 use pspf_launcher::cache::candidates;
 use pspf_launcher::sys::process::euid;
+use rustix::fs::{Mode, OFlags};
 
-use crate::failure::Failure;
+use crate::failure::{At, Failure};
 use crate::paths;
 
 /// The folder, beside that of the extracted slots. Its number rises when an entry has another form.
@@ -68,30 +70,40 @@ pub(crate) struct Usage {
     pub(crate) last_used: Option<i64>,
 }
 
-/// An entry that is there.
+/// What has the name of an entry; only a regular file is one.
 struct Entry {
     path: PathBuf,
+    is_directory: bool,
     bytes: u64,
     used: SystemTime,
 }
 
+impl Entry {
+    /// Removes it, a directory only where it is empty. One that another program removed meanwhile is gone too.
+    fn remove(&self) -> anyhow::Result<()> {
+        let removed = if self.is_directory { fs::remove_dir(&self.path) } else { fs::remove_file(&self.path) };
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.at("removing", &self.path),
+        }
+    }
+}
+
 impl Folder {
-    /// The folder in the first place for caches that can be used, made where it is missing; none of `sources` holds it.
+    /// The folder, made where it is missing; where none of `sources` holds it, and it can be used.
     pub(crate) fn make(sources: &[PathBuf]) -> Option<Self> {
-        let outside = |path: &PathBuf| !sources.iter().any(|source| lies_in(path, source));
-        places().filter(outside).find_map(|path| {
-            // Whoever could change its parent could put another one there.
-            if !path.ancestors().find(|ancestor| ancestor.exists()).is_some_and(is_safe) {
-                return None;
-            }
-            let _ = DirBuilder::new().recursive(true).mode(0o700).create(&path);
-            Self::existing(path)
-        })
+        let path = place().filter(|path| !sources.iter().any(|source| lies_in(path, source)))?;
+        // Whoever could change its parent could put another one there.
+        if !path.ancestors().find(|ancestor| ancestor.exists()).is_some_and(is_safe) {
+            return None;
+        }
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        Self::existing(path)
     }
 
     /// The folder, where there is one that can be used.
     pub(crate) fn find() -> Option<Self> {
-        places().find_map(Self::existing)
+        place().and_then(Self::existing)
     }
 
     fn existing(path: PathBuf) -> Option<Self> {
@@ -109,36 +121,52 @@ impl Folder {
         self.0.join(key.to_string())
     }
 
+    /// Opens the frame with this key, and says how long it is. It never waits, whatever has that name.
+    pub(crate) fn open(&self, key: &Sha256) -> Option<(File, u64)> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = File::from(rustix::fs::open(self.entry(key), flags, Mode::empty()).ok()?);
+        let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+        Some((file, metadata.len()))
+    }
+
     /// What is in it.
-    pub(crate) fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         let mut usage = Usage::default();
-        for entry in self.entries() {
+        for entry in self.entries()? {
             usage.frames += 1;
             usage.bytes += entry.bytes;
             let used = entry.used.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
             usage.last_used = usage.last_used.max(i64::try_from(used).ok());
         }
-        usage
+        Ok(usage)
     }
 
-    /// Removes what was not used for this long; says how much that was.
-    pub(crate) fn prune(&self, unused_for: Duration) -> Usage {
-        let mut removed = Usage::default();
+    /// Removes what was not used for this long. Says how much that was, and the first thing that failed; what can be
+    /// removed is removed all the same.
+    pub(crate) fn prune(&self, unused_for: Duration) -> (Usage, anyhow::Result<()>) {
+        let (mut removed, mut outcome) = (Usage::default(), Ok(()));
+        let entries = match self.entries() {
+            Ok(entries) => entries,
+            Err(error) => return (removed, Err(error)),
+        };
         let now = SystemTime::now();
-        for entry in self.entries() {
-            // One from the future was used just now.
-            let unused = now.duration_since(entry.used).unwrap_or_default();
-            if unused >= unused_for && fs::remove_file(&entry.path).is_ok() {
-                removed.frames += 1;
-                removed.bytes += entry.bytes;
+        // One from the future was used just now.
+        let unused = |entry: &Entry| now.duration_since(entry.used).unwrap_or_default() >= unused_for;
+        for entry in entries.iter().filter(|entry| unused(entry)) {
+            match entry.remove() {
+                Ok(()) => {
+                    removed.frames += 1;
+                    removed.bytes += entry.bytes;
+                }
+                Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        removed
+        (removed, outcome)
     }
 
-    /// Removes what was not used for the longest time, until the rest is no more than this.
+    /// Removes what was not used for the longest time, until the rest is no more than this, as far as that can be done.
     pub(crate) fn shrink(&self, limit: u64) {
-        let mut entries = self.entries();
+        let Ok(mut entries) = self.entries() else { return };
         let mut bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
         if bytes <= limit {
             return;
@@ -148,16 +176,17 @@ impl Folder {
             if bytes <= limit {
                 return;
             }
-            // Another one may have removed it already.
-            let _ = fs::remove_file(&entry.path);
-            bytes = bytes.saturating_sub(entry.bytes);
+            if entry.remove().is_ok() {
+                bytes = bytes.saturating_sub(entry.bytes);
+            }
         }
     }
 
     /// All entries. What a killed program left is removed on the way.
-    fn entries(&self) -> Vec<Entry> {
-        let listed = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        listed.filter_map(|found| entry(&found)).collect()
+    fn entries(&self) -> anyhow::Result<Vec<Entry>> {
+        let listed = fs::read_dir(&self.0).and_then(Iterator::collect::<io::Result<Vec<_>>>).at("reading", &self.0)?;
+        let entries = listed.iter().filter_map(|found| entry(found).transpose());
+        entries.collect::<io::Result<_>>().at("reading", &self.0)
     }
 
     #[cfg(test)]
@@ -166,27 +195,33 @@ impl Folder {
     }
 }
 
-fn entry(found: &DirEntry) -> Option<Entry> {
+fn entry(found: &DirEntry) -> io::Result<Option<Entry>> {
     let name = found.file_name();
-    let name = name.to_str()?;
-    let metadata = found.metadata().ok().filter(Metadata::is_file)?;
-    let used = metadata.modified().ok()?;
-    if Sha256::from_hex(name).is_some() {
-        return Some(Entry { path: found.path(), bytes: space(metadata.len()), used });
+    let name = name.to_str().unwrap_or_default();
+    let is_entry = Sha256::from_hex(name).is_some();
+    if !is_entry && !name.starts_with(PREFIX) {
+        return Ok(None);
     }
-    let age = SystemTime::now().duration_since(used).unwrap_or_default();
-    if name.starts_with(PREFIX) && age > ABANDONED {
+    let metadata = match found.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        metadata => metadata?,
+    };
+    let used = metadata.modified()?;
+    if is_entry {
+        let bytes = if metadata.is_file() { space(metadata.len()) } else { 0 };
+        return Ok(Some(Entry { path: found.path(), is_directory: metadata.is_dir(), bytes, used }));
+    }
+    if SystemTime::now().duration_since(used).unwrap_or_default() > ABANDONED {
         let _ = fs::remove_file(found.path());
     }
-    None
+    Ok(None)
 }
 
-/// Where the folder may be.
-fn places() -> impl Iterator<Item = PathBuf> {
-    let environment = Environment::of_process();
-    let places: Vec<PathBuf> =
-        candidates(&environment).map(|candidate| paths::path(&candidate.path).join(NAME)).collect();
-    places.into_iter().filter(|path| path.is_absolute())
+/// Where the folder is: in the first place for caches, and in no other. So `pspf cache` works on the one that `pspf pack`
+/// uses, and nothing is put into a home that the caller did not name.
+fn place() -> Option<PathBuf> {
+    let first = candidates(&Environment::of_process()).next()?;
+    Some(paths::path(&first.path).join(NAME)).filter(|path| path.is_absolute())
 }
 
 /// Whether this is a directory that nobody but us (or root) can change.
@@ -268,21 +303,21 @@ mod tests {
             [(24_576, &[0, 1, 2, 3][..]), (24_575, &[1, 2, 3]), (12_288, &[3]), (12_287, &[]), (0, &[])]
         {
             let (_directory, folder) = folder(&[1, 4096, 4000, 8193]);
-            assert_eq!(folder.usage().bytes, 4096 * 6);
+            assert_eq!(folder.usage().unwrap().bytes, 4096 * 6);
             folder.shrink(limit);
             assert_eq!(left(&folder), expected, "{limit}");
-            assert!(folder.usage().bytes <= limit);
+            assert!(folder.usage().unwrap().bytes <= limit);
         }
     }
 
     #[test]
     fn what_was_not_used_for_long_is_removed() {
         let (_directory, folder) = folder(&[1, 1, 1]);
-        assert_eq!(folder.prune(Duration::from_secs(1000)).frames, 0);
-        assert_eq!(folder.prune(Duration::from_secs(150)).frames, 1);
+        assert_eq!(folder.prune(Duration::from_secs(1000)).0.frames, 0);
+        assert_eq!(folder.prune(Duration::from_secs(150)).0.frames, 1);
         assert_eq!(left(&folder), [1, 2]);
-        assert_eq!(folder.prune(Duration::ZERO).bytes, 8192);
-        assert_eq!(folder.usage().frames, 0);
+        assert_eq!(folder.prune(Duration::ZERO).0.bytes, 8192);
+        assert_eq!(folder.usage().unwrap().frames, 0);
     }
 
     #[test]
@@ -291,12 +326,12 @@ mod tests {
         for name in [".tmp-old", ".tmp-new", "note"] {
             fs::write(directory.path().join(name), "x").unwrap();
         }
-        fs::create_dir(directory.path().join("0".repeat(64))).unwrap();
+        fs::create_dir_all(directory.path().join("0".repeat(64)).join("inner")).unwrap();
         for name in [".tmp-old", "note"] {
             let file = fs::File::options().write(true).open(directory.path().join(name)).unwrap();
             file.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
         }
-        assert_eq!(folder.usage().frames, 1);
+        assert_eq!(folder.usage().unwrap().bytes, 4096);
         folder.shrink(0);
         let mut names: Vec<_> = fs::read_dir(directory.path())
             .unwrap()

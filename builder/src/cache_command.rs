@@ -26,9 +26,9 @@ const SCHEMA: u32 = 1;
 #[command(after_help = "\
 Where they are: PSPF_CACHE_DIR, else XDG_CACHE_HOME/pspf, else ~/.cache/pspf.
 
-The build cache holds frames that `pspf pack` has compressed, so that packing again compresses only what changed. It
-holds at most PSPF_BUILD_CACHE_SIZE bytes (such as 500M or 5G; 2G by default; 0 turns it off): what was not used for
-the longest time is removed.
+The build cache, in the first of these places alone, holds frames that `pspf pack` has compressed, so that packing again
+compresses only what changed. After each packing it holds at most PSPF_BUILD_CACHE_SIZE bytes (such as 500M or 5G; 2G by
+default; 0 turns it off): what was not used for the longest time is removed.
 
 Examples:
   pspf cache list                what is there, and when it was last used

@@ -3,8 +3,9 @@
 //! The result does not depend on the number of threads: each frame is compressed by itself, and where the stream is cut
 //! was decided before.
 
+use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -16,6 +17,7 @@ use zstd::zstd_safe::{CCtx, CParameter};
 use crate::build_cache::{BuildCache, Decoder, FrameKey};
 use crate::content::{Content, Running};
 use crate::failure::Failure;
+use crate::memory;
 use crate::stream::{FilePart, Frames, Piece};
 
 /// `--level` where none is given. What is packed once is started often: level 3 packs in half the time, and its packages
@@ -40,9 +42,10 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// This level, on all cores that this process may use.
+    /// This level, on all cores that this process may use, as far as the memory that is reckoned with goes.
     pub(crate) fn all_cores(level: i32, cache: Option<BuildCache>, progress: ProgressBar) -> Self {
-        Self { level, threads: thread::available_parallelism().map_or(1, usize::from), cache, progress }
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self { level, threads: cores.min(memory::threads(level)), cache, progress }
     }
 }
 
@@ -72,104 +75,103 @@ pub(crate) struct Written {
     pub(crate) contents: Vec<Content>,
 }
 
-/// A frame could not be taken further, because whoever had one before it has failed and says why.
-#[derive(Debug)]
-struct Stopped;
-
-impl std::fmt::Display for Stopped {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the frames could not be stored")
-    }
-}
-
-impl std::error::Error for Stopped {}
-
 /// Reads the stream of these pieces, compresses it into frames of these decoded lengths and writes them to `out` in
 /// order. What was written is hashed into `hasher` too.
 pub(crate) fn frames<'a>(
     pieces: impl Iterator<Item = Piece<'a>>,
     sizes: &[u32],
     settings: &Settings,
-    out: &mut (impl Write + Send),
+    out: &mut impl Write,
     hasher: &mut Hasher,
 ) -> anyhow::Result<Written> {
-    let threads = settings.threads.min(sizes.len()).max(1);
+    let mut frames = Frames::of(pieces);
+    let mut writer = Writer { out, hasher, written: Written::default() };
+    let (jobs, queue) = channel::<Job<'a>>();
+    let queue = Arc::new(Mutex::new(queue));
     thread::scope(|scope| {
-        let (jobs, queue) = sync_channel::<Job<'a>>(threads);
-        // Results wait here for those before them: with the frames that are being made, the bound of the memory in use.
-        let (order, results) = sync_channel(threads * 2);
-        let queue = Arc::new(Mutex::new(queue));
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                let queue = Arc::clone(&queue);
-                scope.spawn(move || work(&queue, settings))
-            })
-            .collect();
-        // Only the compressors keep the queue: without them the sender must not wait.
+        let mut workers = Vec::new();
+        // For one frame after the other no other thread is needed.
+        while sizes.len() > 1 && settings.threads > 1 && workers.len() < settings.threads.min(sizes.len()) {
+            let (queue, worker) = (Arc::clone(&queue), Worker::new(settings)?);
+            match thread::Builder::new().spawn_scoped(scope, move || work(&queue, worker)) {
+                Ok(started) => workers.push(started),
+                // The system has no more threads for us: fewer do the same.
+                Err(_) => break,
+            }
+        }
+        // Only the workers keep the queue: what they leave undone when they end is given up with it.
         drop(queue);
-        let writer = scope.spawn(move || write(&results, out, hasher));
-        let outcome = dispatch(pieces, sizes, &jobs, &order);
-        drop((jobs, order));
-        let written = writer.join().map_err(|_| internal("the writer"))?;
-        for worker in workers {
-            worker.join().map_err(|_| internal("a compressor"))?;
+        if workers.is_empty() {
+            let mut worker = Worker::new(settings)?;
+            for &len in sizes {
+                writer.put(worker.frame(len, frames.next(len)?)?)?;
+            }
+        } else {
+            deal(&mut frames, sizes, jobs, workers.len(), &mut writer)?;
         }
-        // Where storing failed, going on failed only because of that.
-        match (outcome, written) {
-            (Err(error), Err(cause)) if error.is::<Stopped>() => Err(cause),
-            (outcome, written) => outcome.and(written),
-        }
-    })
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| internal("a compressor")))
+    })?;
+    frames.end()?;
+    Ok(writer.written)
 }
 
-/// Gives the frames to the compressors, and to the writer the places where their results will be.
-fn dispatch<'a>(
-    pieces: impl Iterator<Item = Piece<'a>>,
+/// Gives the frames to this many workers, and writes what comes back.
+fn deal<'a>(
+    frames: &mut Frames<'a, impl Iterator<Item = Piece<'a>>>,
     sizes: &[u32],
-    jobs: &SyncSender<Job<'a>>,
-    order: &SyncSender<Receiver<anyhow::Result<Done>>>,
+    jobs: Sender<Job<'a>>,
+    workers: usize,
+    writer: &mut Writer<'_, impl Write>,
 ) -> anyhow::Result<()> {
-    let mut frames = Frames::of(pieces);
+    let ended = || internal("a compressor ended early");
+    // Results wait here for those before them: with the frames that are being made, the bound of the memory in use.
+    let mut results = VecDeque::new();
+    let mut put = |result: Receiver<anyhow::Result<Done>>| writer.put(result.recv().map_err(|_| ended())??);
     for &len in sizes {
         let pieces = frames.next(len)?;
+        if results.len() >= workers * 2
+            && let Some(oldest) = results.pop_front()
+        {
+            put(oldest)?;
+        }
         let (reply, result) = channel();
-        order.send(result).map_err(|_| Stopped)?;
-        jobs.send(Job { len, pieces, reply }).map_err(|_| Stopped)?;
+        jobs.send(Job { len, pieces, reply }).map_err(|_| ended())?;
+        results.push_back(result);
     }
-    frames.end()
+    drop(jobs);
+    results.into_iter().try_for_each(put)
 }
 
 fn internal(what: &str) -> anyhow::Error {
     Failure::new(Class::Internal, format!("internal error: {what}")).into()
 }
 
-fn work(queue: &Mutex<Receiver<Job<'_>>>, settings: &Settings) {
-    let mut worker = Worker::new(settings);
+fn work(queue: &Mutex<Receiver<Job<'_>>>, mut worker: Worker<'_>) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { len, pieces, reply }) = job else { return };
-        let done = worker.as_mut().map_err(|error| internal(error)).and_then(|worker| worker.frame(len, pieces));
-        // Nobody waits for the result where storing an earlier one has failed.
-        let _ = reply.send(done);
+        // Nobody waits for the result where an earlier one has failed.
+        let _ = reply.send(worker.frame(len, pieces));
     }
 }
 
-fn write(
-    results: &Receiver<Receiver<anyhow::Result<Done>>>,
-    out: &mut impl Write,
-    hasher: &mut Hasher,
-) -> anyhow::Result<Written> {
-    let mut written = Written::default();
-    for result in results {
-        let done = result.recv().map_err(|_| internal("a compressor ended early"))??;
-        out.write_all(&done.bytes).context("writing the package")?;
-        hasher.update(&done.bytes);
+/// Where the frames go, in their order.
+struct Writer<'w, W> {
+    out: &'w mut W,
+    hasher: &'w mut Hasher,
+    written: Written,
+}
+
+impl<W: Write> Writer<'_, W> {
+    fn put(&mut self, done: Done) -> anyhow::Result<()> {
+        self.out.write_all(&done.bytes).context("writing the package")?;
+        self.hasher.update(&done.bytes);
         let len = u32::try_from(done.bytes.len()).map_err(|_| internal("a frame is too long"))?;
-        written.frames.push((len, done.expanded, done.sha256));
-        written.reused += usize::from(done.reused);
-        written.contents.extend(done.contents);
+        self.written.frames.push((len, done.expanded, done.sha256));
+        self.written.reused += usize::from(done.reused);
+        self.written.contents.extend(done.contents);
+        Ok(())
     }
-    Ok(written)
 }
 
 /// One thread's compressor, with buffers that it keeps from frame to frame.
@@ -184,7 +186,7 @@ struct Worker<'s> {
 }
 
 impl<'s> Worker<'s> {
-    fn new(settings: &'s Settings) -> Result<Self, &'static str> {
+    fn new(settings: &'s Settings) -> anyhow::Result<Self> {
         let compressor = Compressor::new(settings.level)?;
         let key = FrameKey::new(&parameters(settings.level));
         let decoder = Decoder::default();
@@ -194,9 +196,9 @@ impl<'s> Worker<'s> {
     /// Reads and hashes one frame, and compresses it unless that was done before.
     fn frame(&mut self, expanded: u32, pieces: Vec<Piece<'_>>) -> anyhow::Result<Done> {
         let len = expanded as usize;
-        if self.content.len() < len {
-            self.content.resize(len, 0);
-        }
+        let longer = len.saturating_sub(self.content.len());
+        memory::reserve(&mut self.content, longer)?;
+        self.content.resize(self.content.len() + longer, 0);
         let content = self.content.get_mut(..len).unwrap_or_default();
         let mut key = self.key.clone();
         let contents = gather(content, pieces, &self.settings.progress, &mut key)?;
@@ -214,7 +216,10 @@ impl<'s> Worker<'s> {
         if let Some((cache, key)) = &cached {
             cache.keep(key, &self.stored, &sha256);
         }
-        Ok(Done { bytes: self.stored.clone(), expanded, sha256, reused: false, contents })
+        let mut bytes = Vec::new();
+        memory::reserve(&mut bytes, self.stored.len())?;
+        bytes.extend_from_slice(&self.stored);
+        Ok(Done { bytes, expanded, sha256, reused: false, contents })
     }
 }
 
@@ -242,7 +247,8 @@ fn gather(
             Piece::File(FilePart { stamp, range, before, after }) => {
                 stamp.fill(place, range.start)?;
                 let mut running = match before {
-                    Some(before) => before.recv().map_err(|_| Stopped)?,
+                    // Where that frame has failed, it is that failure which is told.
+                    Some(before) => before.recv().map_err(|_| internal("the frame before"))?,
                     None => Running::default(),
                 };
                 running.update(place);
@@ -260,7 +266,7 @@ fn gather(
 }
 
 /// All settings of the compressor, which are a part of the key of every frame that it makes.
-fn parameters(level: i32) -> [CParameter; 5] {
+pub(crate) fn parameters(level: i32) -> [CParameter; 5] {
     // Longer matches are fewer: at the lazy levels half a per cent more bytes, and decoding is a twentieth faster.
     let min_match = if (5..=12).contains(&level) { 6 } else { 0 };
     [
@@ -277,10 +283,10 @@ pub(crate) struct Compressor(CCtx<'static>);
 
 impl Compressor {
     /// One for this level.
-    pub(crate) fn new(level: i32) -> Result<Self, &'static str> {
-        let mut context = CCtx::create();
+    pub(crate) fn new(level: i32) -> anyhow::Result<Self> {
+        let mut context = CCtx::try_create().ok_or_else(memory::exhausted)?;
         for parameter in parameters(level) {
-            context.set_parameter(parameter).map_err(zstd::zstd_safe::get_error_name)?;
+            context.set_parameter(parameter).map_err(memory::zstd_failed)?;
         }
         Ok(Self(context))
     }
@@ -289,11 +295,10 @@ impl Compressor {
     pub(crate) fn compress(&mut self, content: &[u8], stored: &mut Vec<u8>) -> anyhow::Result<()> {
         // Up to 8 MiB the window is the content itself; above that (a slot index only) it is limited here.
         let window = if content.len() > 1 << WINDOW_LOG { WINDOW_LOG } else { 0 };
-        let named = |code| internal(zstd::zstd_safe::get_error_name(code));
-        self.0.set_parameter(CParameter::WindowLog(window)).map_err(named)?;
+        self.0.set_parameter(CParameter::WindowLog(window)).map_err(memory::zstd_failed)?;
         stored.clear();
-        stored.reserve(zstd::zstd_safe::compress_bound(content.len()));
-        self.0.compress2(stored, content).map_err(named)?;
+        memory::reserve(stored, zstd::zstd_safe::compress_bound(content.len()))?;
+        self.0.compress2(stored, content).map_err(memory::zstd_failed)?;
         Ok(())
     }
 }

@@ -43,6 +43,7 @@ pub(crate) fn run(args: &ExtractArgs, out: &mut dyn Write) -> anyhow::Result<()>
         None => package.slots().collect(),
     };
     hold_apart(&slots, &args.directory)?;
+    interrupt::prepare().context("preparing to be interrupted")?;
     if !args.directory.is_dir() {
         std::fs::create_dir_all(&args.directory).at("creating", &args.directory)?;
     }

@@ -10,7 +10,7 @@ use pspf_format::tree::MAX_FRAME;
 /// Larger frames compress better; smaller ones share the work of packing and extracting more evenly, are decoded faster
 /// and make reading a single file cheaper. From level 17 on zstandard's own window is as long as the longest frame, so
 /// that it makes use of one; who asks for such a level asks for a small file.
-fn target(level: i32) -> u32 {
+pub(crate) fn target(level: i32) -> u32 {
     match level {
         ..10 => 1 << 20,
         10..17 => 4 << 20,

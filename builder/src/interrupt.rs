@@ -3,23 +3,32 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// The files to remove if a signal ends this program.
 static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-static WATCHER: Once = Once::new();
+/// Whether somebody waits for signals.
+static WATCHER: OnceLock<io::Result<()>> = OnceLock::new();
 
 fn temporary() -> MutexGuard<'static, Vec<PathBuf>> {
     TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Starts to wait for signals, once; fails every time where that cannot be: a temporary file that nobody would remove is
+/// not made. What starts threads of its own calls this first, as it may be the last thread that can be had.
+pub(crate) fn prepare() -> io::Result<()> {
+    let failed = |error: &io::Error| io::Error::new(error.kind(), format!("waiting for signals: {error}"));
+    WATCHER.get_or_init(watch).as_ref().copied().map_err(failed)
+}
+
 /// Creates a temporary file. A signal waits meanwhile, so that there is no moment in which the file exists unknown.
 pub(crate) fn create<T>(make: impl FnOnce() -> io::Result<T>, path: impl FnOnce(&T) -> PathBuf) -> io::Result<T> {
-    let mut started = Ok(());
-    WATCHER.call_once(|| started = watch());
-    started?;
+    prepare()?;
     let mut known = temporary();
     let made = make()?;
     known.push(path(&made));
@@ -43,8 +52,9 @@ fn watch() -> io::Result<()> {
     // Whoever ignores a signal, as `nohup` does, wants it ignored here too.
     let ignored = ignored();
     let wanted = [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
-    let mut signals = signal_hook::iterator::Signals::new(wanted)?;
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+    let (registered, signals) = channel::<Signals>();
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let Ok(mut signals) = signals.recv() else { return };
         for signal in &mut signals {
             let known = temporary();
             for path in known.iter() {
@@ -54,7 +64,8 @@ fn watch() -> io::Result<()> {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     })?;
-    Ok(())
+    // Only now, as from here on a signal ends the program by that thread alone.
+    registered.send(Signals::new(wanted)?).map_err(|_| io::Error::other("the thread ended early"))
 }
 
 /// The signals that are ignored, one bit each; none where the system does not tell.

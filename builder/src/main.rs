@@ -24,6 +24,7 @@ mod key_command;
 mod keyfile;
 mod links;
 mod manifest;
+mod memory;
 mod order;
 mod output;
 mod pack_command;

@@ -91,7 +91,8 @@ impl Destination {
     }
 }
 
-/// Copies what `source` holds from `from` to its place in `target`, on two threads: one reads while the other writes.
+/// Copies what `source` holds from `from` to its place in `target`, on two threads where there is another one: one reads
+/// while the other writes.
 pub(crate) fn copy(source: &File, from: u64, target: &File, to: Span) -> io::Result<()> {
     let next = AtomicU64::new(0);
     let work = || {
@@ -106,9 +107,10 @@ pub(crate) fn copy(source: &File, from: u64, target: &File, to: Span) -> io::Res
         }
     };
     thread::scope(|scope| {
-        let other = scope.spawn(work);
+        let other = thread::Builder::new().spawn_scoped(scope, work).ok();
         let own: io::Result<()> = work();
-        own.and(other.join().unwrap_or_else(|_| Err(io::Error::other("a thread that copies ended early"))))
+        let ended = |_| Err(io::Error::other("a thread that copies ended early"));
+        own.and(other.map_or(Ok(()), |other| other.join().unwrap_or_else(ended)))
     })
 }
 

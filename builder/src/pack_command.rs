@@ -60,6 +60,7 @@ fn pack(args: &PackArgs) -> anyhow::Result<(Destination, PackReport)> {
     warnings.extend(launcher.oddity());
     warnings.extend(crate::program::look(&plan, &launcher.platform).map_err(named)?);
 
+    crate::interrupt::prepare().context("preparing to be interrupted")?;
     let cache = BuildCache::open(&sources)?;
     let progress = progress(plan.slots.iter().map(SlotPlan::content_size).sum());
     let storing = Storing {

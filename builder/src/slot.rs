@@ -148,7 +148,7 @@ fn finish(
 ) -> anyhow::Result<SlotMetadata> {
     let encoded = index.encode();
     let mut stored = Vec::new();
-    Compressor::new(level).map_err(anyhow::Error::msg)?.compress(&encoded, &mut stored)?;
+    Compressor::new(level)?.compress(&encoded, &mut stored)?;
     let header = SkippableHeader::new(u32::try_from(stored.len())?).to_bytes();
     for part in [header.as_slice(), &stored] {
         spool.write_all(part).context("writing the package")?;

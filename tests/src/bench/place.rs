@@ -1,12 +1,16 @@
 //! Where the bench works: payloads, packages and caches, all on one file system.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, bail};
+use rustix::rand::{GetRandomFlags, getrandom};
 
-/// What the names of work directories begin with where the user gives none; the process id follows.
+/// What the names of work directories begin with where the user gives none; the process id follows, and what nobody can
+/// foresee.
 const PREFIX: &str = "pspf-bench-";
 
 /// The work directory.
@@ -23,18 +27,24 @@ impl Place {
     /// The directory that the user named, else one in memory where there is room for so many bytes, else a temporary one.
     pub(super) fn find(named: Option<&Path>, room: u64) -> anyhow::Result<Self> {
         let memory = Path::new("/dev/shm");
+        let made = |root: &Path| format!("making {}", root.display());
         let root = match named {
-            Some(named) => named.to_owned(),
+            Some(named) => {
+                fs::create_dir_all(named).with_context(|| made(named))?;
+                named.to_owned()
+            }
             None => {
                 [memory, &std::env::temp_dir()].into_iter().for_each(remove_abandoned);
                 let in_memory = file_system(memory).is_ok_and(|name| name == "tmpfs")
                     && free(memory).is_ok_and(|free| free >= room)
                     && available_memory().is_some_and(|available| available >= room);
                 let above = if in_memory { memory.to_owned() } else { std::env::temp_dir() };
-                above.join(format!("{PREFIX}{}", std::process::id()))
+                let root = above.join(fresh_name()?);
+                // Others can write there too: one that exists already is not ours.
+                DirBuilder::new().mode(0o700).create(&root).with_context(|| made(&root))?;
+                root
             }
         };
-        fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
         let root = root.canonicalize()?;
         let place = Self { file_system: file_system(&root)?, root, kept: named.is_some() };
         let free = free(&place.root)?;
@@ -53,6 +63,22 @@ impl Place {
     /// Whether caches here are in memory.
     pub(super) fn in_memory(&self) -> bool {
         self.file_system == "tmpfs"
+    }
+
+    /// The environment of everything that is started, with the cache of packages in this directory. What it names lies
+    /// in the work directory.
+    pub(super) fn env(&self, cache: &Path) -> Vec<(OsString, OsString)> {
+        let pairs: [(&str, OsString); 7] = [
+            ("PATH", std::env::var_os("PATH").unwrap_or_default()),
+            ("HOME", self.path("home").into()),
+            ("XDG_CACHE_HOME", cache.join("xdg").into()),
+            ("TMPDIR", self.path("tmp").into()),
+            ("PSPF_CACHE_DIR", cache.into()),
+            ("LC_ALL", "C".into()),
+            // Payloads are compiled already, and nothing may change while it is measured.
+            ("PYTHONDONTWRITEBYTECODE", "1".into()),
+        ];
+        pairs.into_iter().map(|(name, value)| (name.into(), value)).collect()
     }
 
     /// A path in it.
@@ -92,12 +118,25 @@ impl Drop for Place {
     }
 }
 
-/// Removes what a bench left behind that was interrupted.
+/// A name for a work directory.
+fn fresh_name() -> anyhow::Result<String> {
+    let mut random = [0; 8];
+    getrandom(&mut random, GetRandomFlags::empty()).context("random bytes")?;
+    Ok(format!("{PREFIX}{}-{:016x}", std::process::id(), u64::from_ne_bytes(random)))
+}
+
+/// Removes what a bench of this user left behind that was interrupted.
 fn remove_abandoned(above: &Path) {
+    let own = |path: &Path| {
+        let user = rustix::process::geteuid().as_raw();
+        path.symlink_metadata().is_ok_and(|found| found.is_dir() && found.uid() == user)
+    };
     for name in crate::sandbox::names(above) {
-        let process = name.strip_prefix(PREFIX).filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()));
-        if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
-            remove(&above.join(&name));
+        let id = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        let process = id.filter(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()));
+        let path = above.join(&name);
+        if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) && own(&path) {
+            remove(&path);
         }
     }
 }
@@ -175,5 +214,30 @@ mod tests {
         let root = place.root.clone();
         drop(place);
         assert!(!root.exists());
+    }
+
+    #[test]
+    fn nobody_else_can_have_made_the_work_directory_or_look_into_it() {
+        let (one, other) = (Place::find(None, 0).unwrap(), Place::find(None, 0).unwrap());
+        assert_ne!(one.root, other.root);
+        assert_eq!(fs::metadata(&one.root).unwrap().mode() & 0o777, 0o700);
+        // All that a program may write to by what it finds in its environment.
+        for (name, value) in one.env(&one.path("cache")) {
+            let is_path = value.as_encoded_bytes().starts_with(b"/") && name != "PATH";
+            assert!(!is_path || Path::new(&value).starts_with(&one.root), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_interrupted_bench_left_is_removed() {
+        let sandbox = crate::Sandbox::new(crate::Who::Caller);
+        let own = std::process::id();
+        for name in ["4194305-00", "4194305", "x-00", "-00"].map(str::to_owned).into_iter().chain([format!("{own}-00")])
+        {
+            fs::create_dir(sandbox.work(format!("{PREFIX}{name}"))).unwrap();
+        }
+        remove_abandoned(&sandbox.work(""));
+        let left = ["-00".to_owned(), format!("{own}-00"), "x-00".to_owned()];
+        assert_eq!(crate::sandbox::names(&sandbox.work("")), left.map(|name| format!("{PREFIX}{name}")));
     }
 }

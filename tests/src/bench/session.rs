@@ -94,17 +94,7 @@ impl Session {
 
     /// The environment of everything that is started, with the cache of packages in this directory.
     pub(super) fn env(&self, cache: &Path) -> Vec<(OsString, OsString)> {
-        let pairs: [(&str, OsString); 7] = [
-            ("PATH", std::env::var_os("PATH").unwrap_or_default()),
-            ("HOME", self.place.path("home").into()),
-            ("XDG_CACHE_HOME", cache.join("xdg").into()),
-            ("TMPDIR", self.place.path("tmp").into()),
-            ("PSPF_CACHE_DIR", cache.into()),
-            ("LC_ALL", "C".into()),
-            // Payloads are compiled already, and nothing may change while it is measured.
-            ("PYTHONDONTWRITEBYTECODE", "1".into()),
-        ];
-        pairs.into_iter().map(|(name, value)| (name.into(), value)).collect()
+        self.place.env(cache)
     }
 
     /// Payload B.

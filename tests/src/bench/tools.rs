@@ -48,7 +48,7 @@ pub(super) struct Pspf {
     key: PathBuf,
     pub(super) public_key: PathBuf,
     /// What it runs in when it is not measured.
-    home: PathBuf,
+    env: Vec<(OsString, OsString)>,
 }
 
 impl Pspf {
@@ -60,22 +60,28 @@ impl Pspf {
             bail!("programs built for debugging are not measured: cargo run --release -p pspf-tests --bin bench");
         }
         let program = crate::programs::build_pspf(profile);
-        let home = place.path("home");
-        fs::create_dir_all(&home)?;
+        fs::create_dir_all(place.path("home"))?;
+        let env = place.env(&place.path("packing"));
         let secret = SecretKey::from_seed(&[7; 32]);
         let (key, public_key) = (place.path("bench.key"), place.path("bench.pub"));
         fs::write(&key, secret.to_pkcs8_pem().as_bytes())?;
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
         fs::write(&public_key, secret.public_key().to_openssh(""))?;
-        let mut pspf = Self { program, level: 0, version: String::new(), key, public_key, home };
+        let mut pspf = Self { program, level: 0, version: String::new(), key, public_key, env };
         pspf.version = pspf.say(&["--version"])?.trim().to_owned();
         let help = pspf.say(&["pack", "--help"])?;
         pspf.level = default_level(&help).context("`pspf pack --help` does not tell its default level")?;
         Ok(pspf)
     }
 
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
     fn say(&self, args: &[&str]) -> anyhow::Result<String> {
-        let output = Command::new(&self.program).args(args).output().context("starting pspf")?;
+        let output = self.command().args(args).output().context("starting pspf")?;
         Ok(String::from_utf8(output.stdout)?)
     }
 
@@ -94,9 +100,7 @@ impl Pspf {
     /// Packs, outside of any measurement.
     pub(super) fn pack(&self, input: &Path, out: &Path, stub: &Stub, more: &[String]) -> anyhow::Result<()> {
         let words = self.pack_words(input, out, stub, more);
-        let mut pspf = Command::new(&self.program);
-        pspf.args(&words[1..]).env("HOME", &self.home).env_remove("XDG_CACHE_HOME");
-        let output = pspf.output().context("starting pspf")?;
+        let output = self.command().args(&words[1..]).output().context("starting pspf")?;
         if !output.status.success() {
             bail!("{words:?}:\n{}", String::from_utf8_lossy(&output.stderr));
         }

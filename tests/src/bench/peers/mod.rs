@@ -112,6 +112,9 @@ struct Job<'a> {
     tools: &'a Path,
     /// An empty directory for this job.
     work: &'a Path,
+    /// The level that packages of `pspf` have.
+    level: u32,
+    env: Vec<(OsString, OsString)>,
 }
 
 impl Peer {
@@ -129,7 +132,8 @@ impl Peer {
         // A name for a directory.
         let name: String = self.name.chars().filter(char::is_ascii_alphanumeric).collect();
         let work = session.place.empty(&format!("peer-{name}-{payload}"))?;
-        (self.pack)(&Job { payload, hello: &session.hello, content, tools: &tools, work: &work })
+        let (level, env) = (session.pspf.level, session.env(&work));
+        (self.pack)(&Job { payload, hello: &session.hello, content, tools: &tools, work: &work, level, env })
     }
 }
 
@@ -173,7 +177,8 @@ impl Job<'_> {
     /// Runs a step of packing in the directory of the job.
     fn run(&self, program: impl AsRef<Path>, args: &[&str]) -> anyhow::Result<()> {
         let mut command = Command::new(program.as_ref());
-        command.args(args).current_dir(self.work).env("TMPDIR", self.work).env("HOME", self.work);
+        command.args(args).current_dir(self.work).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.env("TMPDIR", self.work).env("HOME", self.work);
         let output = command.output().with_context(|| program.as_ref().display().to_string())?;
         if !output.status.success() {
             let said = [output.stdout, output.stderr].concat();

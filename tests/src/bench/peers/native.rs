@@ -73,8 +73,9 @@ pub(super) fn caxa(job: &Job<'_>) -> anyhow::Result<Vec<OsString>> {
 /// With the compressor and the level that packages of `pspf` have, and its SHA-256 check.
 pub(super) fn makeself(job: &Job<'_>) -> anyhow::Result<Vec<OsString>> {
     let (input, program) = directory(job)?;
-    let start = format!("./{program}");
-    let options = ["--zstd", "--complevel", "3", "--sha256", "--nox11", "--noprogress", &input, "out", "bench", &start];
+    let (start, level) = (format!("./{program}"), job.level.to_string());
+    let options =
+        ["--zstd", "--complevel", &level, "--sha256", "--nox11", "--noprogress", &input, "out", "bench", &start];
     job.run(tools::find("makeself")?, &options)?;
     let mut words = job.made("out");
     words.extend(["--quiet", "--"].map(OsString::from));
