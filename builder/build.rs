@@ -160,9 +160,6 @@ fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<Pat
         rust_flags.push("-Clink-arg=-Wl,--no-eh-frame-hdr".to_owned());
         rust_flags.extend(["-Clink-arg=-T".to_owned(), format!("-Clink-arg={}", script.display())]);
     }
-    if recipe.release {
-        rust_flags.extend(["-Zunstable-options", "-Cpanic=immediate-abort"].map(str::to_owned));
-    }
     // A fortified call needs functions that only glibc has; the compiler of a distribution may turn it on unasked.
     let mut c_flags = "-U_FORTIFY_SOURCE -fno-stack-protector".to_owned();
     // Of zstd's decoders that differ in speed by nothing that can be measured, one each; nobody reads its error texts.

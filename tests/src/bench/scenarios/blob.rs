@@ -53,22 +53,35 @@ pub(super) fn run(session: &mut Session) -> anyhow::Result<()> {
     beside(session, &Packed { payload: Payload::C, bare: &hello, start: HELLO, content, packages: &packages })
 }
 
-/// A and C in the same rounds: whatever differs grows with the package.
+/// C with 4 KiB in place of the 300 MiB: what a second slot costs is not what a large one costs.
+fn control(session: &mut Session) -> anyhow::Result<Vec<(Stub, PathBuf)>> {
+    let directory = session.place.empty("small")?;
+    let (hello, blob) = (session.hello.clone(), directory.join("blob"));
+    std::fs::write(&blob, [b'\n'; 4 << 10])?;
+    let manifest = session.manifest("c4k", "'{slot:hello}'", &[("hello", &hello), ("blob", &blob)])?;
+    session.packages("c4k", &manifest)
+}
+
+/// A and C in the same rounds, and C with 4 KiB: whatever differs from that grows with the package.
 fn warm(session: &mut Session, packages: &[(Stub, PathBuf)]) -> anyhow::Result<()> {
     let hello = session.hello.clone();
     let small = session.packages("a", &hello)?;
+    let control = control(session)?;
     let mut cases = vec![session.bare(&hello, HELLO)];
     let named = |stub: &Stub, payload: &str| Stub { name: format!("{} {payload}", stub.name), file: None };
-    for ((stub, small), (_, large)) in small.iter().zip(packages) {
+    for (((stub, small), (_, few)), (_, large)) in small.iter().zip(&control).zip(packages) {
         cases.push(session.warm(&named(stub, "A"), small, HELLO));
+        cases.push(session.warm(&named(stub, "C4K"), few, HELLO));
         cases.push(session.warm(&named(stub, "C"), large, HELLO));
     }
     let group = session.measure("C warm", 200, cases)?;
     for (stub, _) in packages {
-        let names = [format!("{} C", stub.name), format!("{} A", stub.name)];
-        let more = group.per_round([names[0].as_str(), names[1].as_str()], |[c, a]| c - a);
-        let what = format!("C, {}: start - start of A", stub.name);
-        session.figures.extend(Figure::median("warm", what, Unit::Milliseconds, &more));
+        for (other, words) in [("A", "of A"), ("C4K", "with 4 KiB")] {
+            let names = [format!("{} C", stub.name), format!("{} {other}", stub.name)];
+            let more = group.per_round([names[0].as_str(), names[1].as_str()], |[c, other]| c - other);
+            let what = format!("C, {}: start - start {words}", stub.name);
+            session.figures.extend(Figure::median("warm", what, Unit::Milliseconds, &more));
+        }
     }
     session.keep(group)
 }
@@ -77,18 +90,27 @@ fn warm(session: &mut Session, packages: &[(Stub, PathBuf)]) -> anyhow::Result<(
 fn count(session: &mut Session, packages: &[(Stub, PathBuf)]) -> anyhow::Result<()> {
     let hello = session.hello.clone();
     let small = session.packages("a", &hello)?;
-    for ((stub, small), (_, large)) in small.iter().zip(packages) {
+    let control = control(session)?;
+    for (((stub, small), (_, few)), (_, large)) in small.iter().zip(&control).zip(packages) {
         let a = session.count("A", stub, small, HELLO)?;
+        let small_c = session.count("C4K", stub, few, HELLO)?;
         let c = session.count("C", stub, large, HELLO)?;
-        if let (Some(c), Some(a)) = (&c.calls, &a.calls) {
-            let what = format!("C, {}: system calls that differ from those of A", stub.name);
-            let differ = differing(c, a) as f64;
-            session.figures.push(Figure::count("count", what, Unit::Count, differ).at_most(0.0));
-        }
-        if let (Some(c), Some(a)) = (c.instructions, a.instructions) {
-            let percent = (c as f64 / a as f64 - 1.0) * 100.0;
-            let what = format!("C, {}: instructions more than A", stub.name);
-            session.figures.push(Figure::count("count", what, Unit::Percent, percent).at_most(INSTRUCTIONS));
+        for (other, words, limit) in [(&a, "A", None), (&small_c, "4 KiB", Some((0.0, INSTRUCTIONS)))] {
+            let mut figures = Vec::new();
+            if let (Some(c), Some(other)) = (&c.calls, &other.calls) {
+                let what = format!("C, {}: system calls that differ from those with {words}", stub.name);
+                figures
+                    .push((Figure::count("count", what, Unit::Count, differing(c, other) as f64), limit.map(|l| l.0)));
+            }
+            if let (Some(c), Some(other)) = (c.instructions, other.instructions) {
+                let percent = (c as f64 / other as f64 - 1.0) * 100.0;
+                let what = format!("C, {}: instructions more than with {words}", stub.name);
+                figures.push((Figure::count("count", what, Unit::Percent, percent), limit.map(|l| l.1)));
+            }
+            session.figures.extend(figures.into_iter().map(|(figure, limit)| match limit {
+                Some(limit) => figure.at_most(limit),
+                None => figure,
+            }));
         }
     }
     Ok(())
