@@ -16,11 +16,12 @@ use rustix::io::Errno;
 use crate::disk;
 use crate::error::OsError;
 use crate::path::concat;
+use crate::sys::pages::Pages;
 use crate::sys::thread::{self, First};
 
 /// How much of a file is read at once.
 const CHUNK: usize = 256 << 10;
-/// The buffer is on the heap.
+/// The buffer is outside.
 const STACK: usize = 128 << 10;
 
 /// Why a comparison ended early.
@@ -141,8 +142,7 @@ impl Tree<'_> {
         let entries = &self.index.entries;
         let next = AtomicUsize::new(0);
         let failure = First::new();
-        let work = || {
-            let mut buffer = vec![0; CHUNK];
+        let work = |mut buffer: Pages| {
             while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let EntryKind::File { sha256, .. } = &entry.kind else { continue };
                 let path = entry.path.as_str();
@@ -155,7 +155,9 @@ impl Tree<'_> {
                 next.store(usize::MAX / 2, Ordering::Relaxed);
             }
         };
-        thread::on_all(thread::cores().min(entries.len()).saturating_sub(1), STACK, &work);
+        let others = thread::cores().min(entries.len()).saturating_sub(1);
+        let no_memory = |errno| Stop::CannotTell(CString::default(), errno);
+        thread::on_all_with(others, STACK, &|| Pages::new(CHUNK).map_err(no_memory), &work)?;
         failure.into_inner().map_or(Ok(()), Err)
     }
 }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use pspf_format::VerifiedPackage;
 
 use crate::cache::{Access, Cache, candidates, needed, progress};
-use crate::{Environment, Error, PackageFile, Thorough, check};
+use crate::{Depth, Environment, Error, PackageFile, Thorough, check};
 
 /// What to answer to this value of `PSPF_SELF`.
 ///
@@ -23,7 +23,7 @@ pub(crate) fn answer(value: &[u8], file: &PackageFile, environment: &Environment
         ("info", _) => info(&open(unverified()?.verify())?),
         ("check", _) => {
             let package = open(unverified()?.verify_all())?;
-            let checked = check(file, &package, Thorough { deep: true, digest: true })?;
+            let checked = check(file, &package, Thorough { depth: Depth::Content, digest: true })?;
             format!(
                 "no damage: {} bytes{}\nself-signed by ed25519:{}\n\
                  This finds damage, not forgery: a forger signs with a key of his own. \
