@@ -234,18 +234,11 @@ fn warm(package: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
     let sealed = file.unverified()?.verify_all().map_err(|error| file.wrong(error))?;
     let verified = file.opened(sealed)?;
     check(&file, &verified, Thorough::default())?;
-    let mut tried = Vec::new();
-    for candidate in candidates(&Environment::of_process()) {
-        match Cache::writable(&candidate, Access::Shared) {
-            Ok(cache) => {
-                let slots = count(cache.warm_package(&file, &verified)?.len() as u64, "slot");
-                writeln!(out, "{}: {slots} in {}", shown(package), shown(path(cache.path())))?;
-                return Ok(());
-            }
-            Err(reason) => tried.push((candidate.path, reason)),
-        }
-    }
-    Err(pspf_launcher::Error::NoCache { tried }.into())
+    let environment = Environment::of_process();
+    let fill = |cache: &Cache| cache.warm_package(&file, &verified);
+    let (cache, slots) = Cache::in_first_place(&environment, Access::Shared, fill)?;
+    let slots = count(slots.len() as u64, "slot");
+    Ok(writeln!(out, "{}: {slots} in {}", shown(package), shown(path(cache.path())))?)
 }
 
 /// The id that is given, or that of the package at this path.

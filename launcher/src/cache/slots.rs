@@ -235,7 +235,8 @@ impl Cache {
         let index = slot_index(package, slot)?;
         let name = names::slot(key);
         let unpublished = |errno| self.failed("publishing", &name, errno);
-        let staging = Staging::new(self).map_err(|errno| self.failed("creating a directory in", c"slots", errno))?;
+        let mut staging =
+            Staging::new(self).map_err(|errno| self.failed("creating a directory in", c"slots", errno))?;
         let path = join(self.path(), staging.name().to_bytes());
         extract_slot(package, slot, &index, staging.directory(), &path, Modes::ReadOnly, progress)
             .map_err(|error| self.explain(error, slot))?;
