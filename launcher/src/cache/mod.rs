@@ -22,6 +22,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, StatVfsMountFlags};
 use rustix::io::Errno;
 
+pub use crate::compare::Difference;
 pub use candidates::{Candidate, candidates};
 pub use listing::{Listing, PackageListing, SlotListing};
 pub(crate) use removal::remove_directory;
