@@ -64,7 +64,8 @@ pub(crate) fn decode(
         failure: First::new(),
     };
     // Without another thread the work takes longer and is done all the same.
-    thread::on_all(threads.min(threads_for(index)).saturating_sub(1), STACK, &|| work.run());
+    let others = threads.min(threads_for(index)).saturating_sub(1);
+    thread::on_all_with(others, STACK, &|| work.tools(), &|mut tools| work.run(&mut tools))?;
     work.failure.into_inner().map_or(Ok(()), Err)
 }
 
@@ -129,9 +130,9 @@ impl Work<'_> {
     }
 
     /// Takes one frame after the other until there is none, or until any thread fails.
-    fn run(&self) {
+    fn run(&self, tools: &mut Tools) {
         let prepared = if self.begun.swap(true, Ordering::Relaxed) { Ok(()) } else { self.prepare() };
-        if let Err(error) = prepared.and_then(|()| self.tools()).and_then(|mut tools| self.frames(&mut tools)) {
+        if let Err(error) = prepared.and_then(|()| self.frames(tools)) {
             self.failure.set(error);
         }
     }

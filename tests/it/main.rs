@@ -28,6 +28,7 @@ mod round_trip;
 mod self_service;
 mod signals;
 mod tidy;
+mod verify;
 
 /// Runs each test as whoever runs the tests, and as a user without rights: root hides permission errors.
 macro_rules! as_both {

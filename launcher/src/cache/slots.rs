@@ -1,7 +1,8 @@
 //! Getting a slot into the cache, whatever state the cache is in (SPEC §10.4).
 
 use alloc::borrow::ToOwned;
-use alloc::string::{String, ToString};
+use alloc::format;
+use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::CStr;
@@ -16,10 +17,11 @@ use rustix::io::Errno;
 use super::lock::Lock;
 use super::staging::{Staging, fresh_name, write_record};
 use super::{Cache, names};
-use crate::compare::{self, Stop};
+use crate::compare::{self, Difference, Stop};
 use crate::disk;
 use crate::extract::Umask;
 use crate::path::join;
+use crate::slot_reader::untrue;
 use crate::sys::clock;
 use crate::sys::process::euid;
 use crate::sys::signals::Ignored;
@@ -37,8 +39,8 @@ pub enum Verdict {
     Sound,
     /// It is not there.
     Missing,
-    /// It differs; the first difference in words.
-    Damaged(String),
+    /// It differs.
+    Damaged(Difference),
 }
 
 impl Cache {
@@ -65,7 +67,7 @@ impl Cache {
             Verdict::Sound => {
                 let portable = self.read_record(&key).is_some_and(|(_, validity, ..)| validity.portable == 1);
                 let durability = if portable { Durability::Portable } else { Durability::Synced };
-                return self.record(&key, durability);
+                return self.settle(package, slot, durability);
             }
             Verdict::Damaged(_) => self.set_aside(&key)?,
             Verdict::Missing => {}
@@ -86,7 +88,8 @@ impl Cache {
     /// Makes sure of a slot for a cache that is filled ahead: synced, compared in full, valid in every copy.
     ///
     /// # Errors
-    /// As for a start; [`Error::Io`] also where the slot cannot be synced.
+    /// As for a start; [`Error::Io`] also where the slot cannot be synced, and [`Error::Package`] where the content of a
+    /// file is not what the signed index says of it.
     pub fn warm(
         &self,
         package: &PackageFile,
@@ -94,13 +97,28 @@ impl Cache {
         progress: &Progress,
     ) -> Result<(SlotStamp, Validity), Error> {
         self.ensure(package, slot, progress)?;
-        rustix::fs::syncfs(self.root()).map_err(|errno| self.failed("syncing", c"", errno))?;
-        match self.compare(package, slot)? {
-            Verdict::Sound => self.record(&slot.key(), Durability::Portable),
-            Verdict::Missing | Verdict::Damaged(_) => {
-                Err(Error::Internal { what: "a slot changed while it was extracted" })
+        let key = slot.key();
+        let _lock = Lock::of_slot(self, &key);
+        let mut verdict = self.compare_synced(package, slot)?;
+        // What was there may have been changed behind its record; what is made here is as the package has it.
+        if verdict != Verdict::Sound {
+            self.set_aside(&key)?;
+            self.extract(package, slot, &key, progress)?;
+            verdict = self.compare_synced(package, slot)?;
+        }
+        match verdict {
+            Verdict::Sound => self.settle(package, slot, Durability::Portable),
+            Verdict::Missing => Err(self.failed("comparing", &names::slot(&key), Errno::NOENT)),
+            Verdict::Damaged(difference) => {
+                self.set_aside(&key)?;
+                Err(unlike_its_index(package, difference))
             }
         }
+    }
+
+    fn compare_synced(&self, package: &PackageFile, slot: Slot<'_>) -> Result<Verdict, Error> {
+        rustix::fs::syncfs(self.root()).map_err(|errno| self.failed("syncing", c"", errno))?;
+        self.compare(package, slot)
     }
 
     /// Forgets what is known of these slots, so that the next look at them is a full comparison.
@@ -189,7 +207,7 @@ impl Cache {
     ) -> Result<Verdict, Error> {
         match compare::compare(directory, index) {
             Ok(()) => Ok(Verdict::Sound),
-            Err(Stop::Differs(reason)) => Ok(Verdict::Damaged(reason)),
+            Err(Stop::Differs(difference)) => Ok(Verdict::Damaged(difference)),
             Err(Stop::CannotTell(path, errno)) => {
                 Err(self.failed("comparing", &join(&names::slot(key), path.to_bytes()), errno))
             }
@@ -206,7 +224,7 @@ impl Cache {
             Ok(directory) => Ok(Ok(directory)),
             Err(Errno::NOENT) => Ok(Err(Verdict::Missing)),
             Err(Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {
-                Ok(Err(Verdict::Damaged("it cannot be opened as a directory".to_owned())))
+                Ok(Err(Verdict::Damaged(Difference::Other("it cannot be opened as a directory".to_owned()))))
             }
             Err(errno) => Err(self.failed("comparing", &name, errno)),
         }
@@ -217,6 +235,7 @@ impl Cache {
         let name = names::slot(key);
         let aside = names::below("slots", &fresh_name());
         self.forget(key);
+        let _ = rustix::fs::unlinkat(self.root(), names::index(key).as_c_str(), AtFlags::empty());
         match rustix::fs::renameat(self.root(), name.as_c_str(), self.root(), aside.as_c_str()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(self.failed("replacing", &name, errno)),
@@ -235,19 +254,21 @@ impl Cache {
         let index = slot_index(package, slot)?;
         let name = names::slot(key);
         let unpublished = |errno| self.failed("publishing", &name, errno);
-        let staging = Staging::new(self).map_err(|errno| self.failed("creating a directory in", c"slots", errno))?;
+        let mut staging =
+            Staging::new(self).map_err(|errno| self.failed("creating a directory in", c"slots", errno))?;
         let path = join(self.path(), staging.name().to_bytes());
         extract_slot(package, slot, &index, staging.directory(), &path, Modes::ReadOnly, progress)
             .map_err(|error| self.explain(error, slot))?;
         match staging.publish(&name) {
-            Ok(()) => {
-                self.keep_index(package, slot, key);
-                self.record(key, Durability::ThisBoot)
-            }
+            Ok(()) => self.settle(package, slot, Durability::ThisBoot),
             // Somebody without a lock was faster. Theirs is as good as ours once it has been compared.
             Err(Errno::EXIST | Errno::NOTEMPTY) => match self.compare(package, slot)? {
-                Verdict::Sound => self.record(key, Durability::ThisBoot),
-                Verdict::Missing | Verdict::Damaged(_) => Err(unpublished(Errno::NOTEMPTY)),
+                Verdict::Sound => self.settle(package, slot, Durability::ThisBoot),
+                // Is it theirs alone, or can no tree of this package be equal to its index?
+                Verdict::Missing | Verdict::Damaged(_) => match self.compare_with(key, staging.directory(), &index)? {
+                    Verdict::Damaged(difference) => Err(unlike_its_index(package, difference)),
+                    Verdict::Sound | Verdict::Missing => Err(unpublished(Errno::NOTEMPTY)),
+                },
             },
             Err(errno) => Err(unpublished(errno)),
         }
@@ -264,6 +285,18 @@ impl Cache {
         Error::Full { action, path: self.path().to_owned(), source, slot, needed, free }
     }
 
+    /// Writes what is kept beside a slot that is known to be sound.
+    fn settle(
+        &self,
+        package: &PackageFile,
+        slot: Slot<'_>,
+        durability: Durability,
+    ) -> Result<(SlotStamp, Validity), Error> {
+        let key = slot.key();
+        self.keep_index(package, slot, &key);
+        self.record(&key, durability)
+    }
+
     /// Writes the record of a slot that is known to be sound. Where it cannot be written the slot is sound all the
     /// same, and will be compared again next time.
     fn record(&self, key: &Sha256, durability: Durability) -> Result<(SlotStamp, Validity), Error> {
@@ -275,6 +308,16 @@ impl Cache {
         }
         let _ = write_record(self, "slots", &names::record(key), &encode_slot_record(stamp, validity));
         Ok((stamp, validity))
+    }
+}
+
+/// The error of a tree that was extracted just now and is not what the index says that it was extracted by.
+fn unlike_its_index(package: &PackageFile, difference: Difference) -> Error {
+    match difference {
+        Difference::Content(path) => untrue(package, &path),
+        Difference::Other(words) => {
+            Error::Unfit { reason: format!("it does not keep what is extracted there: {words}") }
+        }
     }
 }
 
