@@ -64,6 +64,7 @@ pub struct Arena {
 
 /// What the program brings, aligned as every block is.
 #[repr(align(16))]
+#[expect(dead_code, reason = "reached by its address alone")]
 struct Own([u8; OWN]);
 
 const _: () = assert!(align_of::<Own>() == ALIGN);
