@@ -4,8 +4,11 @@
 //! Nothing is skipped: a test that needs a tool fails with the tool's name where it is missing.
 
 pub mod bench;
+pub mod forge;
 pub mod forks;
 pub mod programs;
+#[path = "../../format-spec/tests/common/raw.rs"]
+pub mod raw;
 pub mod run;
 pub mod sandbox;
 pub mod snapshot;
