@@ -24,6 +24,7 @@ mod round_trip;
 mod self_service;
 mod signals;
 mod tidy;
+mod vectors;
 
 use pspf_tests::{forge, raw};
 

@@ -106,6 +106,11 @@ impl ForgedSlot {
         )
     }
 
+    /// The slot table, but for the offsets.
+    pub fn table(slots: &[Self]) -> Vec<u8> {
+        slots.iter().enumerate().flat_map(|(position, slot)| slot.row(position)).collect()
+    }
+
     fn row(&self, position: usize) -> Vec<u8> {
         let mut row = Vec::new();
         row.extend((position as u64).to_le_bytes());
@@ -161,7 +166,7 @@ impl ForgedWords {
     pub fn parts(&self, launcher: Vec<u8>, slots: &[ForgedSlot]) -> Parts {
         Parts {
             metadata: raw::gzip(self.json(&launcher, slots).as_bytes()),
-            table: slots.iter().enumerate().flat_map(|(position, slot)| slot.row(position)).collect(),
+            table: ForgedSlot::table(slots),
             slots: slots.iter().map(|slot| slot.stored.clone()).collect(),
             launcher,
         }
@@ -353,10 +358,18 @@ impl ForgedTree {
 
     /// The slot, around this frame instead of the true one.
     pub fn slot_with(&self, frame: Vec<u8>, edit: impl FnOnce(&mut Vec<u8>)) -> ForgedSlot {
-        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
-        let mut index = self.index(&[(length(&frame), length(&self.stream), sha256(&frame))]);
+        self.slot_of(&[(frame, self.stream.len())], edit)
+    }
+
+    /// The slot, in these frames: stored bytes and decoded length of each.
+    pub fn slot_of(&self, frames: &[(Vec<u8>, usize)], edit: impl FnOnce(&mut Vec<u8>)) -> ForgedSlot {
+        let length = |len: usize| u32::try_from(len).unwrap();
+        let rows: Vec<_> =
+            frames.iter().map(|(frame, len)| (length(frame.len()), length(*len), sha256(frame))).collect();
+        let mut index = self.index(&rows);
         edit(&mut index);
-        ForgedSlot::framed("app", "tar|zstd", &[frame], &index, self.stream.len() as u64)
+        let stored: Vec<Vec<u8>> = frames.iter().map(|(frame, _)| frame.clone()).collect();
+        ForgedSlot::framed("app", "tar|zstd", &stored, &index, self.stream.len() as u64)
     }
 
     /// The slot.
