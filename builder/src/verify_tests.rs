@@ -133,7 +133,7 @@ fn the_document_says_all_of_it() {
 }
 
 #[test]
-fn every_flipped_byte_is_found_with_and_without_a_key() {
+fn a01_a_flipped_byte_of_every_part_is_found_with_and_without_a_key() {
     let folder = Folder::new();
     let sample = sealed(&[&key(1), &key(2)]);
     let mut cases: Vec<(u64, &str)> = Vec::new();

@@ -1,9 +1,5 @@
 //! End to end: the two real programs, from outside. One module a topic.
 
-mod bad_metadata;
-mod bad_package;
-mod bad_seal;
-mod bad_slot;
 mod build_cache;
 mod build_cache_folder;
 mod cache_crash;
@@ -12,8 +8,8 @@ mod cache_records;
 mod cache_removal;
 mod cache_sharing;
 mod cache_warm;
+#[allow(dead_code, reason = "a part of it is used here")]
 mod forge;
-mod hostile;
 mod machine;
 mod names;
 mod pack_limits;
