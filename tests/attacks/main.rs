@@ -8,6 +8,7 @@
 //!
 //! Sweeps take samples; `PSPF_TEST_SWEEP=full` makes them take everything.
 
+mod extraction;
 #[allow(dead_code, reason = "a part of it is used here")]
 #[path = "../it/forge.rs"]
 mod forge;
@@ -19,6 +20,7 @@ mod package;
 mod raw;
 mod seal;
 mod slot;
+mod trust;
 
 /// Whether sweeps take everything instead of a sample.
 fn full_sweep() -> bool {

@@ -202,15 +202,29 @@ impl ForgedEntry {
         bytes
     }
 
-    /// Its header as SPEC §7.5 has it, for names that fit.
-    fn header(&self, linked: &[u8]) -> [u8; 512] {
-        let mut block = [0; 512];
-        let mut put = |at: usize, bytes: &[u8]| {
-            let len = bytes.len().min(512 - at);
-            block[at..at + len].copy_from_slice(&bytes[..len]);
-        };
+    /// Its headers as SPEC §7.5 has them: an extended one in front where a name or a link's text does not fit.
+    fn headers(&self, linked: &[u8]) -> Vec<u8> {
         let slash: &[u8] = if self.kind == 0 { b"/" } else { b"" };
+        let link = if self.kind == 2 { linked } else { &self.target };
         let name = [&self.path, slash].concat();
+        let mut records = Vec::new();
+        for (key, value) in [("path", &name[..]), ("linkpath", link)] {
+            if value.len() > 100 {
+                // The length counts its own digits.
+                let rest = key.len() + value.len() + 3;
+                let digits = (1..).find(|&digits| (rest + digits).to_string().len() == digits).unwrap();
+                records.extend(format!("{} {key}=", rest + digits).as_bytes());
+                records.extend(value);
+                records.push(b'\n');
+            }
+        }
+        let mut blocks = Vec::new();
+        if !records.is_empty() {
+            let name = b"././@PaxHeader".to_vec();
+            blocks.extend(Self::block(&name, 0o644, b"x", b"", records.len()));
+            blocks.extend(records);
+            blocks.resize(blocks.len().next_multiple_of(512), 0);
+        }
         let (mode, flag) = match (self.kind, self.executable) {
             (0, _) => (0o755, b"5"),
             (1, 1) => (0o755, b"0"),
@@ -218,9 +232,18 @@ impl ForgedEntry {
             (2, _) => (0o644, b"1"),
             _ => (0o777, b"2"),
         };
-        let link = if self.kind == 2 { linked } else { &self.target };
+        blocks.extend(Self::block(&name, mode, flag, link, self.content.len()));
+        blocks
+    }
+
+    fn block(name: &[u8], mode: u32, flag: &[u8; 1], link: &[u8], size: usize) -> [u8; 512] {
+        let mut block = [0; 512];
+        let mut put = |at: usize, bytes: &[u8]| {
+            let len = bytes.len().min(512 - at);
+            block[at..at + len].copy_from_slice(&bytes[..len]);
+        };
         put(0, &name[..name.len().min(100)]);
-        put(100, format!("{mode:07o}\0{:07o}\0{:07o}\0{:011o}\0{:011o}\0", 0, 0, self.content.len(), 0).as_bytes());
+        put(100, format!("{mode:07o}\0{:07o}\0{:07o}\0{:011o}\0{:011o}\0", 0, 0, size, 0).as_bytes());
         put(148, b"        ");
         put(156, flag);
         put(157, &link[..link.len().min(100)]);
@@ -245,7 +268,7 @@ impl ForgedTree {
         let mut stream = Vec::new();
         for entry in entries {
             let linked = entries.get(entry.file as usize).map_or(&b""[..], |file| &file.path);
-            stream.extend(entry.header(linked));
+            stream.extend(entry.headers(linked));
             stream.extend(&entry.content);
             stream.resize(stream.len().next_multiple_of(512), 0);
         }
