@@ -9,7 +9,7 @@ use pspf_tests::{Run, Sandbox, Snapshot, Who, snapshot};
 
 use crate::forge::{self, ForgedEntry, ForgedTree};
 use crate::hostile::{Case, judge};
-use crate::raw;
+use crate::{not_run, raw};
 
 const SCRIPT: &[u8] = b"#!/bin/sh\necho ran\n";
 
@@ -208,7 +208,7 @@ fn folding(sandbox: &Sandbox, package: &Path) {
     let script = format!("mount -t tmpfs -o casefold none '{path}'\nmkdir '{path}/c'\nchattr +F '{path}/c'");
     let probe = Run::new(sandbox, "true").mounting(&script).any_stdout().any_stderr();
     if !probe.spawn().wait_with_output().unwrap().status.success() {
-        eprintln!("NOT RUN: this kernel has no tmpfs that folds case; the answer of one was injected instead");
+        not_run("this kernel has no tmpfs that folds case; the answer of one was injected instead");
         return;
     }
     let run = Run::new(sandbox, package).env("PSPF_CACHE_DIR", place.join("c")).mounting(script);
