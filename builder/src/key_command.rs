@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passphrase_is_never_an_argument() {
+    fn a80_a_passphrase_is_never_an_argument() {
         assert!(pspf_key(&["new", "a", "--passphrase=secret"]).unwrap_err().contains("unexpected value"));
         assert!(pspf_key(&["new", "a", "--passphrase-file", "f", "--passphrase-fd", "3"]).is_err());
     }

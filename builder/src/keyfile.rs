@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_that_others_can_read_is_refused() {
+    fn a80_a_private_key_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let pair = write_new_pair(dir.path(), "a", None).unwrap();
         let set = |mode| fs::set_permissions(&pair.private, fs::Permissions::from_mode(mode)).unwrap();
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn large_and_endless_files_are_refused() {
+    fn a81_large_and_endless_files_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let large = dir.path().join("large");
         File::create(&large).unwrap().set_len(1 << 40).unwrap();

@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_fold_together_are_refused_where_it_matters() {
+    fn a25_names_that_fold_together_are_refused_where_it_matters() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["Read", "read"] {
             fs::write(dir.path().join(name), name).unwrap();

@@ -167,7 +167,7 @@ fn what_is_said_of_a_slot_was_compared() {
 }
 
 #[test]
-fn every_flipped_byte_is_found_with_and_without_a_key() {
+fn a01_a_flipped_byte_of_every_part_is_found_with_and_without_a_key() {
     let folder = Folder::new();
     let sample = sealed(&[&key(1), &key(2)]);
     let mut cases: Vec<(u64, &str)> = Vec::new();

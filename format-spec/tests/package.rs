@@ -102,7 +102,7 @@ fn a_draft_takes_more_signatures_and_no_wrong_one() {
 }
 
 #[test]
-fn every_changed_bit_of_metadata_and_slot_table_is_found() {
+fn a01_every_changed_bit_of_metadata_and_slot_table_is_found() {
     let bytes = sample();
     let sealed = sealed(&bytes);
     let part = |span: pspf_format::Span| bytes[span.offset as usize..][..span.len as usize].to_vec();
@@ -123,7 +123,7 @@ fn every_changed_bit_of_metadata_and_slot_table_is_found() {
 }
 
 #[test]
-fn every_changed_bit_of_the_trailer_is_found() {
+fn a01_every_changed_bit_of_the_trailer_is_found() {
     let bytes = sample();
     let len = bytes.len() as u64;
     let mut trailer = common::trailer(&bytes).unwrap();
@@ -136,7 +136,7 @@ fn every_changed_bit_of_the_trailer_is_found() {
 
 /// With its Adler-32 made right for every change, so that the checksum does not stand before the signature.
 #[test]
-fn every_changed_bit_of_the_index_is_found_by_more_than_its_checksum() {
+fn a01_every_changed_bit_of_the_index_is_found_by_more_than_its_checksum() {
     let bytes = sample();
     let half = |odd: usize| {
         let bytes = bytes.clone();
@@ -168,7 +168,7 @@ fn index_bits(bytes: &[u8], odd: usize) {
 }
 
 #[test]
-fn every_changed_bit_of_launcher_padding_and_slots_is_found() {
+fn a01_every_changed_bit_of_launcher_padding_and_slots_is_found() {
     let mut bytes = sample();
     let package = verify(&bytes).unwrap();
     let layout = package.layout();
@@ -183,7 +183,7 @@ fn every_changed_bit_of_launcher_padding_and_slots_is_found() {
 }
 
 #[test]
-fn every_other_length_is_refused() {
+fn a02_every_other_length_is_refused() {
     let bytes = sample();
     for len in 0..bytes.len() {
         let error = parse(&bytes[..len]).expect_err("a truncated file");

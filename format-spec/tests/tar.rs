@@ -78,7 +78,7 @@ fn expected(entry: &Entry, index: &SlotIndex) -> String {
 }
 
 #[test]
-fn python_reads_every_header_as_it_is_meant() {
+fn a23_python_reads_every_header_as_it_is_meant() {
     let (index, contents) = awkward();
     let mut text = String::new();
     index.entries.iter().for_each(|entry| text.push_str(&expected(entry, &index)));
@@ -91,7 +91,7 @@ fn python_reads_every_header_as_it_is_meant() {
 }
 
 #[test]
-fn gnu_tar_lists_every_name() {
+fn a23_gnu_tar_lists_every_name() {
     let (index, contents) = awkward();
     let bytes = stream(&index, &contents);
     let (success, names) = run("tar", &["-tf", "-", "--quoting-style=literal"], &bytes);
@@ -136,7 +136,7 @@ fn a_content_over_8_gib_has_its_size_in_the_extended_header() {
 }
 
 #[test]
-fn common_tools_unpack_a_stored_slot() {
+fn a23_common_tools_unpack_a_stored_slot() {
     let (_, stored) = sample_slots().remove(1);
     let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("unpacked");
     let _ = std::fs::remove_dir_all(&directory);

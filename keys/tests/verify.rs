@@ -34,7 +34,7 @@ fn accepts(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
 }
 
 #[test]
-fn rfc_8032_section_7_1() {
+fn a10_rfc_8032_section_7_1() {
     let vectors = [
         (
             "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
@@ -66,7 +66,7 @@ fn rfc_8032_section_7_1() {
 }
 
 #[test]
-fn wycheproof_agrees() {
+fn a10_wycheproof_agrees() {
     let mut count = 0;
     for record in records(include_str!("vectors/ed25519-wycheproof.txt")) {
         let [number, result, key, signature, message] = record.try_into().unwrap();
@@ -80,7 +80,7 @@ fn wycheproof_agrees() {
 
 /// The whole set is pinned, not only its size, so that a new release of a dependency cannot move it.
 #[test]
-fn cctv_acceptance_is_frozen() {
+fn a10_cctv_acceptance_is_frozen() {
     let (mut count, mut lenient, mut accepted) = (0, 0, Vec::new());
     for record in records(include_str!("vectors/ed25519-cctv.txt")) {
         let (key, signature) = (hex(record[1]), hex(record[2]));
@@ -180,7 +180,7 @@ fn weak_and_non_canonical_keys_are_refused() {
 }
 
 #[test]
-fn secrets_do_not_show() {
+fn a80_secrets_do_not_show() {
     let key = SecretKey::from_seed(&[0xa5; 32]);
     let shown = format!("{key:?}");
     assert!(!shown.contains("a5a5") && !shown.contains("165, 165"), "{shown}");

@@ -97,7 +97,7 @@ fn refused(sandbox: &Sandbox, place: &Path, reason: &str) {
     assert!(!sandbox.work("marker").exists());
 }
 
-fn a_named_place_that_cannot_be_used_is_an_error(who: Who) {
+fn a41_a_named_place_that_cannot_be_used_is_an_error(who: Who) {
     let sandbox = Sandbox::new(who);
     refused(&sandbox, &sandbox.write("a-file", b"x"), "Not a directory");
     refused(&sandbox, Path::new("relative/place"), "not an absolute path");
@@ -123,7 +123,7 @@ fn a_named_place_that_cannot_be_used_is_an_error(who: Who) {
 }
 
 /// Needs root's rights: files of another user.
-fn what_belongs_to_somebody_else_is_not_used(who: Who) {
+fn a41_what_belongs_to_somebody_else_is_not_used(who: Who) {
     assert!(rustix::process::geteuid().is_root(), "this test gives files to another user: run it as root");
     let sandbox = Sandbox::new(who);
     let foreign = directory(&sandbox, "foreign");
@@ -191,7 +191,7 @@ fn a_limit_on_file_sizes_is_an_error_and_no_signal(who: Who) {
 }
 
 /// The last candidate can be foreseen; whoever made it first keeps nobody from starting.
-fn a_foreign_last_candidate(who: Who) {
+fn a40_w12_a_foreign_last_candidate(who: Who) {
     assert!(rustix::process::geteuid().is_root(), "this test gives files to another user: run it as root");
     let sandbox = Sandbox::new(who);
     let tmp = sandbox.root().join("tmp");
@@ -289,9 +289,9 @@ as_both! {
     a_private_directory_of_the_dead_is_reclaimed
     candidates_in_their_order
     relative_and_missing_places_are_passed_over
-    a_named_place_that_cannot_be_used_is_an_error
-    what_belongs_to_somebody_else_is_not_used
+    a41_a_named_place_that_cannot_be_used_is_an_error
+    a41_what_belongs_to_somebody_else_is_not_used
     a_place_that_is_read_only_or_full_or_without_programs
     a_limit_on_file_sizes_is_an_error_and_no_signal
-    a_foreign_last_candidate
+    a40_w12_a_foreign_last_candidate
 }

@@ -148,7 +148,7 @@ fn a_damaged_tree_without_a_valid_record_is_replaced(who: Who) {
 }
 
 /// What a valid record does not find, said plainly; `pspf cache verify` finds it, and the next start repairs it.
-fn damage_by_the_owner_is_found_by_verify_alone(who: Who) {
+fn a42_w10_damage_by_the_owner_is_found_by_verify_alone(who: Who) {
     let subject = Subject::started(who);
     // The directory of the slot itself stays as it was.
     DAMAGES[0].1(&subject.slot());
@@ -166,7 +166,7 @@ fn a_slot_whose_program_is_gone_is_repaired(who: Who) {
 }
 
 /// The slot's own name: gone, another directory, a file, a link to a copy.
-fn a_slot_that_is_another_directory_is_compared(who: Who) {
+fn a43_a_slot_that_is_another_directory_is_compared(who: Who) {
     let kinds: [Damage; 4] = [
         ("gone", &|_| ()),
         ("a file", &|slot| fs::write(slot, b"x").unwrap()),
@@ -189,7 +189,7 @@ fn a_slot_that_is_another_directory_is_compared(who: Who) {
 
 /// A receipt and a record with each byte changed, cut, empty, too long, or no file at all: never a crash, never a hang,
 /// and the tree stays, for it is sound.
-fn wrong_receipts_and_records_cost_a_look(who: Who) {
+fn a43_wrong_receipts_and_records_cost_a_look(who: Who) {
     let subject = Subject::started(who);
     let identity = subject.identity();
     let receipt = subject.receipt();
@@ -230,7 +230,7 @@ fn wrong_receipts_and_records_cost_a_look(who: Who) {
     assert!(fs::read_to_string("/etc/passwd").unwrap().contains("root"));
 }
 
-fn a_receipt_of_another_package_is_no_receipt(who: Who) {
+fn a43_a_receipt_of_another_package_is_no_receipt(who: Who) {
     let subject = Subject::started(who);
     let other = subject.sandbox.write_program("other.psp", fs::read(&pspf_tests::probe_package().file).unwrap());
     Run::new(&subject.sandbox, &other).args(["exit", "3"]).status(3).run();
@@ -244,7 +244,7 @@ fn a_receipt_of_another_package_is_no_receipt(who: Who) {
 }
 
 /// A lock that somebody prepared: nothing of it is written to or waited for.
-fn locks_are_never_followed_or_written(who: Who) {
+fn a44_locks_are_never_followed_or_written(who: Who) {
     let victim_content = b"precious\n";
     for kind in ["a link", "a pipe", "a hard link", "a directory"] {
         let subject = Subject::started(who);
@@ -304,10 +304,10 @@ as_both! {
     warming_repairs
     a_record_of_another_boot_is_looked_at_once
     a_damaged_tree_without_a_valid_record_is_replaced
-    damage_by_the_owner_is_found_by_verify_alone
+    a42_w10_damage_by_the_owner_is_found_by_verify_alone
     a_slot_whose_program_is_gone_is_repaired
-    a_slot_that_is_another_directory_is_compared
-    wrong_receipts_and_records_cost_a_look
-    a_receipt_of_another_package_is_no_receipt
-    locks_are_never_followed_or_written
+    a43_a_slot_that_is_another_directory_is_compared
+    a43_wrong_receipts_and_records_cost_a_look
+    a43_a_receipt_of_another_package_is_no_receipt
+    a44_locks_are_never_followed_or_written
 }

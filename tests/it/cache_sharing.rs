@@ -162,7 +162,7 @@ fn liars() -> Vec<(&'static str, ForgedSlot, ForgedSlot)> {
     cases
 }
 
-fn nobody_fills_the_slot_of_another(who: Who) {
+fn a49_w11_nobody_fills_the_slot_of_another(who: Who) {
     for (name, honest, liar) in liars() {
         let sandbox = Sandbox::new(who);
         let program = if honest.index.is_some() { "/bin/tool" } else { "" };
@@ -243,6 +243,6 @@ as_both! {
     cold_starts_at_once_extract_once
     a_directory_that_is_being_removed_is_not_filled
     starts_beside_those_who_reclaim
-    nobody_fills_the_slot_of_another
+    a49_w11_nobody_fills_the_slot_of_another
     the_same_bytes_under_another_name_or_mode_are_another_slot
 }

@@ -12,7 +12,7 @@ use crate::as_both;
 /// What a warm start may ask the kernel for at most, between its own execve and the application's.
 const BUDGET: usize = 25;
 
-fn a_warm_start_is_a_handful_of_system_calls(who: Who) {
+fn w22_a_warm_start_is_a_handful_of_system_calls(who: Who) {
     let sandbox = Sandbox::new(who);
     rich_tree(&sandbox.work("tree"));
     sandbox.give_all(&sandbox.work("tree"));
@@ -70,7 +70,7 @@ fn run_and_start_share_the_cache(who: Who) {
 }
 
 as_both! {
-    a_warm_start_is_a_handful_of_system_calls
+    w22_a_warm_start_is_a_handful_of_system_calls
     a_second_start_keeps_what_the_first_made
     run_and_start_share_the_cache
 }

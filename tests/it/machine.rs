@@ -196,13 +196,13 @@ as_both! {
 }
 
 #[test]
-fn a_start_does_not_wait_for_ever() {
+fn w25_a_start_does_not_wait_for_ever() {
     a_lock_that_is_never_released(Who::Stranger);
 }
 
 /// The kernel says that the process has rights its caller has not: nothing of the environment is believed.
 #[test]
-fn raised_privileges_are_refused() {
+fn a60_raised_privileges_are_refused() {
     assert!(rustix::process::geteuid().is_root(), "this test makes a file setuid: run it as root");
     let sandbox = Sandbox::new(Who::Stranger);
     let package = sandbox.copy(&pspf_tests::probe_package().file, "tool.psp");
@@ -243,7 +243,7 @@ fn cut_short_while_it_is_read() {
 
 /// What a start asks of the environment: nothing that could make it check less.
 #[test]
-fn no_variable_makes_a_start_check_less() {
+fn a17_a62_w07_w08_no_variable_makes_a_start_check_less() {
     need("strings");
     let sandbox = Sandbox::new(Who::Caller);
     let stub = sandbox.write("stub", pspf_tests::programs::stub());

@@ -1,9 +1,5 @@
 //! End to end: the two real programs, from outside. One module a topic.
 
-mod bad_metadata;
-mod bad_package;
-mod bad_seal;
-mod bad_slot;
 mod build_cache;
 mod build_cache_folder;
 mod cache_crash;
@@ -12,7 +8,6 @@ mod cache_records;
 mod cache_removal;
 mod cache_sharing;
 mod cache_warm;
-mod hostile;
 mod machine;
 mod names;
 mod pack_limits;

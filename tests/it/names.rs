@@ -14,7 +14,7 @@ use crate::as_both;
 const DIFFICULT: [&[u8]; 7] =
     [b" with space", b"'quo\"te", b"$(touch x)`touch y`", b"new\nline", b"\xff\xfe\x80", b"{slot:app}", b";*?\\ -e"];
 
-fn difficult_paths_everywhere(who: Who) {
+fn a67_w17_difficult_paths_everywhere(who: Who) {
     for name in DIFFICULT {
         let name = OsStr::from_bytes(name);
         let sandbox = Sandbox::named(who, name);
@@ -47,10 +47,10 @@ fn difficult_paths_everywhere(who: Who) {
         }
     }
 }
-as_both! { difficult_paths_everywhere }
+as_both! { a67_w17_difficult_paths_everywhere }
 
 #[test]
-fn by_a_symbolic_link_a_hard_link_and_path() {
+fn a63_by_a_symbolic_link_a_hard_link_and_path() {
     let sandbox = Sandbox::new(Who::Caller);
     let real = sandbox.copy(&probe_package().file, "sub/tool.psp");
     let package_of = |run: Run<'_>| {

@@ -187,7 +187,7 @@ fn same_process(prefix: &[&str]) -> String {
 }
 
 #[test]
-fn descriptors_umask_and_limits_are_the_callers() {
+fn a65_descriptors_umask_and_limits_are_the_callers() {
     let text = same_process(&["sh", "-c", "exec 5<file 7>>other 9<>file; umask 0137; ulimit -n 77; exec \"$@\"", "sh"]);
     for part in ["fd 5 ", "fd 7 ", "fd 9 ", "Umask:\t0137", "Max open files            77"] {
         assert!(text.contains(part), "{part}: {text}");
@@ -195,7 +195,7 @@ fn descriptors_umask_and_limits_are_the_callers() {
 }
 
 #[test]
-fn closed_descriptors_stay_closed() {
+fn a65_closed_descriptors_stay_closed() {
     for closed in ["0", "1", "2", "0,1", "1,2", "0,2", "0,1,2"] {
         let text = same_process(&["PROBE", "closed", closed]);
         for number in closed.split(',') {
@@ -205,7 +205,7 @@ fn closed_descriptors_stay_closed() {
 }
 
 #[test]
-fn signals_stay_blocked_and_ignored() {
+fn a65_signals_stay_blocked_and_ignored() {
     // Blocked: INT, USR1, TERM. Ignored: HUP, QUIT, PIPE, CHLD, XFSZ.
     let text = same_process(&["PROBE", "signals", "2,10,15", "1,3,13,17,25"]);
     // The rest is as whoever runs the tests has it.

@@ -61,7 +61,7 @@ fn tree_package(sandbox: &Sandbox) -> PathBuf {
 }
 
 #[test]
-fn a_tree_started_and_extracted() {
+fn w18_a_tree_started_and_extracted() {
     let sandbox = Sandbox::new(Who::Caller);
     let package = tree_package(&sandbox);
     let before = snapshot(&sandbox.work("tree"));

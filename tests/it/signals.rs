@@ -8,7 +8,7 @@ use pspf_tests::{Run, Sandbox, Who, probe_package};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
-fn killed_by_a_signal_shows_as_killed_by_a_signal() {
+fn w21_killed_by_a_signal_shows_as_killed_by_a_signal() {
     let sandbox = Sandbox::new(Who::Caller);
     for signal in [1, 2, 6, 9, 11, 13, 15] {
         Run::new(&sandbox, &probe_package().file).args(["kill", &signal.to_string()]).signal(signal).run();
@@ -16,7 +16,7 @@ fn killed_by_a_signal_shows_as_killed_by_a_signal() {
 }
 
 #[test]
-fn signals_reach_the_application() {
+fn w21_signals_reach_the_application() {
     let sandbox = Sandbox::new(Who::Caller);
     for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2), (Signal::HUP, 1), (Signal::USR1, 10)] {
         let mut child = Run::new(&sandbox, &probe_package().file).arg("wait").spawn();

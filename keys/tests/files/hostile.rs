@@ -46,7 +46,7 @@ fn parses(file: &[u8]) -> bool {
 }
 
 #[test]
-fn costly_derivations_are_refused_before_they_start() {
+fn a81_costly_derivations_are_refused_before_they_start() {
     for file in [
         pbkdf2(10_000_001),
         pbkdf2(100_000_000),
@@ -92,7 +92,7 @@ fn numbers_beyond_their_type_are_refused() {
 }
 
 #[test]
-fn bcrypt_rounds_are_limited() {
+fn a81_bcrypt_rounds_are_limited() {
     let dir = Dir::new();
     let content = pem_content(&dir.new_ssh_key(PASSPHRASE, &["-a", "77"]));
     let with = |rounds: u32| {
@@ -111,7 +111,7 @@ fn bcrypt_rounds_are_limited() {
 }
 
 #[test]
-fn large_files_are_refused() {
+fn a81_large_files_are_refused() {
     let line = "ssh-ed25519 AAAA ".to_owned() + &"x".repeat(MAX_FILE_LEN);
     let expected = KeyError::TooLarge { limit: MAX_FILE_LEN, found: line.len() };
     assert_eq!(public_error(line.as_bytes()), expected);

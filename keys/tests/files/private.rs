@@ -127,7 +127,7 @@ fn version_2(seed: [u8; 32], public: &[u8; 32]) -> Vec<u8> {
 }
 
 #[test]
-fn pkcs8_version_2_is_read_if_its_halves_agree() {
+fn a11_w31_pkcs8_version_2_is_read_if_its_halves_agree() {
     let public = |seed| SecretKey::from_seed(&[seed; 32]).public_key();
     let key = plain(&version_2([1; 32], public(1).as_bytes()));
     assert_eq!(key.public_key(), public(1));
@@ -136,7 +136,7 @@ fn pkcs8_version_2_is_read_if_its_halves_agree() {
 }
 
 #[test]
-fn openssh_with_a_foreign_public_half_is_refused_wherever_it_stands() {
+fn a11_w31_openssh_with_a_foreign_public_half_is_refused_wherever_it_stands() {
     let dir = Dir::new();
     let content = pem_content(&dir.new_ssh_key("", &[]));
     let own = dir.ssh_public();

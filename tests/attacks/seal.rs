@@ -40,7 +40,7 @@ fn four() -> Vec<u8> {
 }
 
 #[test]
-fn a_seal_that_was_stripped() {
+fn a12_a_seal_that_was_stripped() {
     let bytes = sound();
     let without = |from: usize, to: usize| with(&bytes, |index| index[from..to].fill(0));
     judge([
@@ -65,7 +65,7 @@ fn a_seal_that_was_stripped() {
 }
 
 #[test]
-fn signatures_dropped_added_swapped_and_doubled() {
+fn a14_signatures_dropped_added_swapped_and_doubled() {
     let bytes = four();
     let copy = |from: usize, to: usize| with(&bytes, |index| index.copy_within(entry(from), entry(to).start));
     let swap = |one: usize, two: usize| {
@@ -123,7 +123,7 @@ fn largest() -> SecretKey {
 }
 
 #[test]
-fn unsigned_wrongly_signed_and_signed_by_another() {
+fn a12_a13_unsigned_wrongly_signed_and_signed_by_another() {
     let bytes = sound();
     let mut neutral = [0; 64];
     neutral[0] = 1;
@@ -175,7 +175,7 @@ fn unsigned_wrongly_signed_and_signed_by_another() {
 }
 
 #[test]
-fn the_signature_for_older_readers() {
+fn a12_the_signature_for_older_readers() {
     let bytes = sound();
     let json = raw::gunzip(&raw::Parts::of(&bytes).metadata);
     let flagged = |signature: [u8; 64]| {
@@ -202,7 +202,7 @@ fn the_signature_for_older_readers() {
 
 /// A package as the tools before had it: no seal, a signature over the JSON, which knows nothing of seals.
 #[test]
-fn a_package_that_never_had_a_seal() {
+fn a12_a_package_that_never_had_a_seal() {
     let bytes = sound();
     let json = String::from_utf8(raw::gunzip(&raw::Parts::of(&bytes).metadata)).unwrap();
     let older = json.split(",\"pspf\":").next().unwrap().to_owned() + "}";
@@ -238,7 +238,7 @@ fn a_package_that_never_had_a_seal() {
 
 /// No key, a wrong key, several keys: the three exit codes.
 #[test]
-fn verify_needs_a_key_and_says_what_it_found() {
+fn a13_w04_verify_needs_a_key_and_says_what_it_found() {
     let sandbox = Sandbox::new(Who::Caller);
     let package = probe_package().file.to_str().unwrap();
     let right = probe_package().key.to_str().unwrap();

@@ -3,11 +3,13 @@
 use std::fs;
 use std::process::Command;
 
-use pspf_tests::{Run, Sandbox, Who, forks, probe_package};
+use pspf_tests::tree_files::noise;
+use pspf_tests::{Run, Sandbox, Who, forks, probe_package, pspf};
 
 use crate::forge::{self, ForgedSlot, key};
+use crate::full_sweep;
 use crate::hostile::{Case, judge};
-use crate::raw::{self, Parts, put};
+use crate::raw::{self, Parts, SEAL, put};
 
 /// A small sound package of two slots; the first is a program that says that it ran.
 fn sound() -> Vec<u8> {
@@ -25,7 +27,7 @@ fn the_forged_package_itself_is_sound() {
 }
 
 #[test]
-fn every_length_but_the_right_one() {
+fn a02_a03_every_length_but_the_right_one() {
     let bytes = sound();
     let index = raw::index(&bytes);
     let (len, launcher, metadata, table) = (bytes.len(), number(&index, 16), number(&index, 24), number(&index, 40));
@@ -65,7 +67,7 @@ fn crlf(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn flipped_bits() {
+fn a01_flipped_bits_have_their_class() {
     let bytes = sound();
     let index = raw::index(&bytes);
     let (len, metadata, table) = (bytes.len(), number(&index, 24), number(&index, 40));
@@ -102,32 +104,36 @@ fn launcher_tail(bytes: &[u8]) -> usize {
     number(&raw::index(bytes), 16) - 20
 }
 
-/// One bit in every byte that a start reads, from the metadata to the end of the file, by the real launcher.
+/// Bits that a start reads, from the metadata to the end of the file, flipped before the real launcher: one in every
+/// byte, in a full sweep every one.
 #[test]
-fn a_start_finds_a_bit_in_every_byte_it_reads() {
+fn a01_a_start_finds_every_bit_it_reads() {
     let bytes = sound();
     let index = raw::index(&bytes);
     let (metadata, table) = (number(&index, 24), number(&index, 40));
     let padding = |at: usize| at >= metadata + number(&index, 32) && at < table;
-    let read: Vec<usize> =
-        (metadata..table + 128).filter(|&at| !padding(at)).chain(bytes.len() - 8200..bytes.len()).collect();
-    let half = read.len() / 2;
+    let read = (metadata..table + 128).filter(|&at| !padding(at)).chain(bytes.len() - 8200..bytes.len());
+    let bits: Vec<(usize, usize)> = if full_sweep() {
+        read.flat_map(|at| (0..8).map(move |bit| (at, bit))).collect()
+    } else {
+        read.map(|at| (at, at % 8)).collect()
+    };
     let bytes = &bytes;
     std::thread::scope(|scope| {
-        for part in [&read[..half], &read[half..]] {
+        for part in bits.chunks(bits.len().div_ceil(2)) {
             scope.spawn(move || {
                 let sandbox = Sandbox::new(Who::Caller);
                 let package = sandbox.write_program("case.psp", bytes);
-                for &at in part {
-                    forks::put(&package, at as u64, bytes[at] ^ 1 << (at % 8));
+                for &(at, bit) in part {
+                    forks::put(&package, at as u64, bytes[at] ^ 1 << bit);
                     let mut start = Command::new(&package);
                     let output = forks::output(start.env_clear().env("PSPF_CACHE_DIR", sandbox.work("cache")));
                     forks::put(&package, at as u64, bytes[at]);
                     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                    assert_eq!(output.status.code(), Some(121), "byte {at}: {} {said}", output.status);
+                    assert_eq!(output.status.code(), Some(121), "bit {bit} of byte {at}: {} {said}", output.status);
                     assert!(
                         said.starts_with("pspf: error[INTEGRITY]: ") && output.stdout.is_empty(),
-                        "byte {at}: {said}"
+                        "bit {bit} of byte {at}: {said}"
                     );
                 }
                 assert!(!sandbox.work("cache").exists());
@@ -137,9 +143,40 @@ fn a_start_finds_a_bit_in_every_byte_it_reads() {
     });
 }
 
+/// Random bits of a package of 50 MB, before `pspf verify`: 100, in a full sweep 10,000.
+#[test]
+fn a01_any_bit_of_a_large_package() {
+    let content = noise(7, 50_000_000);
+    let bytes = &forge::package("", &[ForgedSlot::raw("app", &content), ForgedSlot::raw("more", b"x\n")]);
+    let random: Vec<u64> = noise(8, if full_sweep() { 80_000 } else { 800 })
+        .chunks(8)
+        .map(|chunk| u64::from_le_bytes(chunk.try_into().unwrap()))
+        .collect();
+    std::thread::scope(|scope| {
+        for part in random.chunks(random.len() / 2) {
+            scope.spawn(move || {
+                let sandbox = Sandbox::new(Who::Caller);
+                let key = sandbox.key(1).1;
+                let package = sandbox.write("large.psp", bytes);
+                let verify = || forks::output(Command::new(pspf()).args(["verify", "--key"]).args([&key, &package]));
+                assert_eq!(verify().status.code(), Some(0));
+                for bit in part.iter().map(|random| random % (bytes.len() as u64 * 8)) {
+                    let at = bit as usize / 8;
+                    forks::put(&package, at as u64, bytes[at] ^ 1 << (bit % 8));
+                    let output = verify();
+                    forks::put(&package, at as u64, bytes[at]);
+                    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                    assert_eq!(output.status.code(), Some(1), "bit {bit}: {said}");
+                    assert!(said.contains("INTEGRITY"), "bit {bit}: {said}");
+                }
+            });
+        }
+    });
+}
+
 /// Flips with the Adler-32 made right, so that it does not stand before what proves something.
 #[test]
-fn flipped_bits_with_a_right_checksum() {
+fn a01_w05_w06_flipped_bits_with_a_right_checksum() {
     let bytes = sound();
     let index = raw::index(&bytes);
     let flip = |at: usize| {
@@ -157,7 +194,7 @@ fn flipped_bits_with_a_right_checksum() {
 }
 
 #[test]
-fn versions_positions_and_counts_that_are_signed() {
+fn a05_versions_positions_and_counts_that_are_signed() {
     let bytes = sound();
     let signed = |at: usize, value: &[u8]| raw::resigned(&bytes, &key(), |index| put(index, at, value));
     let mut cases = Vec::new();
@@ -207,7 +244,7 @@ fn versions_positions_and_counts_that_are_signed() {
 
 /// Parts that share bytes, in a signed layout.
 #[test]
-fn overlapping_parts() {
+fn a05_overlapping_parts() {
     let slots = [ForgedSlot::raw("app", b"#!/bin/sh\necho ran\n"), ForgedSlot::raw("more", b"#!/bin/sh\necho ran\n")];
     let bytes = forge::package("", &slots);
     let index = raw::index(&bytes);
@@ -250,32 +287,61 @@ fn overlapping_parts() {
     ]);
 }
 
+/// Three releases by one signer: another content, another version. No part of one fits another.
 #[test]
-fn parts_of_another_package() {
-    let own = [ForgedSlot::raw("app", b"#!/bin/sh\necho one\n"), ForgedSlot::raw("more", b"x\n")];
-    let other = [ForgedSlot::raw("app", b"#!/bin/sh\necho two\n"), ForgedSlot::raw("more", b"y\n")];
-    let (own, other) = (forge::package("", &own), forge::package("", &other));
-    assert_eq!(own.len(), other.len());
-    let (index, len) = (raw::index(&own), own.len());
-    let (metadata, table) = (number(&index, 24), number(&index, 40));
-    let slot = number(&own[table..], 16);
-    let with = |from: usize, to: usize| {
-        let mut bytes = own.clone();
-        bytes[from..to].copy_from_slice(&other[from..to]);
-        bytes
+fn a06_w01_w02_parts_of_another_package() {
+    let release = |word: &str, version: &str| {
+        let script = format!("#!/bin/sh\necho {word}\n");
+        let slots = [ForgedSlot::raw("app", script.as_bytes()), ForgedSlot::raw("more", b"x\n")];
+        let parts = forge::parts("", &slots);
+        let json = String::from_utf8(raw::gunzip(&parts.metadata)).unwrap();
+        parts.with_json(&json.replacen(r#""version":"1""#, &format!(r#""version":"{version}""#), 1), &key())
     };
-    judge([
-        Case::new("metadata", with(metadata, table), "INTEGRITY"),
-        Case::new("slot table", with(table, slot), "INTEGRITY"),
-        Case::new("slots", with(slot, len - 8200), "INTEGRITY"),
-        Case::new("trailer", with(len - 8200, len), "INTEGRITY"),
-        Case::new("all but the trailer", with(metadata, len - 8200), "INTEGRITY"),
-    ]);
+    let releases = [release("one", "1"), release("two", "1"), release("one", "2")];
+    let mut cases = Vec::new();
+    for (own, other) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
+        let (own, other) = (&releases[own], &releases[other]);
+        assert_eq!(own.len(), other.len());
+        let index = raw::index(own);
+        let (metadata, table, trailer) = (number(&index, 24), number(&index, 40), own.len() - 8200);
+        let slot = number(&own[table..], 16);
+        for (name, from, to) in [
+            ("metadata", metadata, table),
+            ("slot table", table, slot),
+            ("slots", slot, trailer),
+            ("slot table and slots", table, trailer),
+            ("trailer", trailer, own.len()),
+            ("all but the trailer", metadata, trailer),
+        ] {
+            if own[from..to] != other[from..to] {
+                let bytes = [&own[..from], &other[from..to], &own[to..]].concat();
+                cases.push(Case::new(name, bytes, "INTEGRITY"));
+            }
+        }
+    }
+    assert!(cases.len() > 24);
+    // A program of another length, and a table that agrees with it; everything that is no signature is made right.
+    let sound = sound();
+    let trailer = sound.len() - 8200;
+    let table = number(&raw::index(&sound), 40);
+    let evil = b"#!/bin/sh\necho evil, and longer than before\n";
+    let mut bytes = sound[..trailer].to_vec();
+    put(&mut bytes, table + 16, &(trailer as u64).to_le_bytes());
+    put(&mut bytes, table + 24, &(evil.len() as u64).to_le_bytes());
+    put(&mut bytes, table + 48, &raw::sha256(evil)[..8]);
+    bytes.extend(evil);
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes.extend(&sound[trailer..]);
+    let mut index = raw::index(&sound);
+    put(&mut index, 8, &(bytes.len() as u64).to_le_bytes());
+    put(&mut index, SEAL + 80, &raw::sha256(&bytes[table..table + 128]));
+    cases.push(Case::new("a longer program appended", raw::with_index(&bytes, index), "INTEGRITY"));
+    judge(cases);
 }
 
 /// A package inside a package: the outer trailer alone counts.
 #[test]
-fn a_trailer_inside_a_slot_is_never_found() {
+fn a04_a_trailer_inside_a_slot_is_never_found() {
     let sandbox = Sandbox::new(Who::Caller);
     let inner = sandbox.write_program("inner", sound());
     Run::pspf(&sandbox, ["pack", "--key"])

@@ -36,7 +36,7 @@ fn case(from: &str, to: &str) -> Case {
 }
 
 #[test]
-fn the_text_itself() {
+fn a08_the_text_itself() {
     let sound = json();
     let depth = 10_000;
     let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
@@ -57,7 +57,7 @@ fn the_text_itself() {
 }
 
 #[test]
-fn keys_twice_unknown_and_in_another_order() {
+fn a08_w29_keys_twice_unknown_and_in_another_order() {
     let twice = |text: &str| case(text, &format!("{text},{text}"));
     judge([
         twice(r#""name":"forged""#),
@@ -76,7 +76,7 @@ fn keys_twice_unknown_and_in_another_order() {
 }
 
 #[test]
-fn values_of_the_wrong_kind_or_size() {
+fn a08_values_of_the_wrong_kind_or_size() {
     let size = SCRIPT.len();
     let number = format!(r#""expanded_size":{size}"#);
     let as_number = |text: &str| case(&number, &format!(r#""expanded_size":{text}"#));
@@ -109,7 +109,7 @@ fn values_of_the_wrong_kind_or_size() {
 }
 
 #[test]
-fn templates_and_ids() {
+fn a08_w13_templates_and_ids() {
     let command = |text: &str| case(r#""command":["{slot:app}"]"#, &format!(r#""command":{text}"#));
     judge([
         command("[]"),
@@ -141,7 +141,7 @@ fn templates_and_ids() {
 
 /// What is written for older readers says something else than what is meant.
 #[test]
-fn a_rendering_that_disagrees() {
+fn a07_w29_a_rendering_that_disagrees() {
     judge([
         case(r#""command":"{slot:0}""#, r#""command":"{slot:1}""#),
         case(r#""execution":{"command":"{slot:0}","env":{}}"#, r#""execution":{"command":"{slot:0}","env":{"A":"1"}}"#),
@@ -166,7 +166,7 @@ fn a_rendering_that_disagrees() {
 
 /// Each field of the slot table at odds with the metadata, and the other way round.
 #[test]
-fn index_against_metadata() {
+fn a07_w05_index_against_metadata() {
     let mut cases = Vec::new();
     let fields = [
         ("id", 0),
@@ -210,7 +210,7 @@ fn index_against_metadata() {
 
 /// What a start finds while it extracts, `verify` finds before.
 #[test]
-fn signed_digests_that_are_not_those_of_the_slot() {
+fn a28_signed_digests_that_are_not_those_of_the_slot() {
     let lie = ForgedSlot { sha256: raw::sha256(b"other"), ..ForgedSlot::raw("app", SCRIPT) };
     let longer = ForgedSlot { expanded_size: 20, ..ForgedSlot::raw("app", SCRIPT) };
     judge([
@@ -221,7 +221,7 @@ fn signed_digests_that_are_not_those_of_the_slot() {
 
 /// The container of the JSON: one gzip member, and not more than a mebibyte in it.
 #[test]
-fn the_compression_of_the_metadata() {
+fn a08_a27_the_compression_of_the_metadata() {
     let parts = || forge::parts("", &slots());
     let with = |metadata: Vec<u8>| Parts { metadata, ..parts() }.seal(&key());
     let sound = parts().metadata;

@@ -31,7 +31,7 @@ fn exactly(name: &str, entries: &[ForgedEntry], class: &'static str) -> Case {
 }
 
 #[test]
-fn hostile_paths() {
+fn a20_hostile_paths() {
     let long_component = "x".repeat(256);
     let long_path = vec!["y".repeat(255); 16].join("/") + "/z";
     let paths: [&[u8]; 22] = [
@@ -73,7 +73,7 @@ fn hostile_paths() {
 }
 
 #[test]
-fn hostile_links() {
+fn a21_a22_hostile_links() {
     let long = "../".repeat(1500);
     let targets: [&[u8]; 17] = [
         b"/etc/passwd",
@@ -141,7 +141,7 @@ fn hostile_links() {
 }
 
 #[test]
-fn order_parents_types_and_names_twice() {
+fn a21_a24_order_parents_types_and_names_twice() {
     let file = |path: &str| ForgedEntry::file(path, b"x");
     let typed = |kind| ForgedEntry { kind, ..file("odd") };
     let mode = |executable| ForgedEntry { executable, ..file("odd") };
@@ -173,7 +173,7 @@ fn edited(name: &str, edit: impl FnOnce(&mut Vec<u8>), class: &'static str) -> C
 }
 
 #[test]
-fn the_slot_index() {
+fn a29_the_slot_index() {
     let number = |at: usize, value: u64, len: usize| {
         move |index: &mut Vec<u8>| index[at..at + len].copy_from_slice(&value.to_le_bytes()[..len])
     };
@@ -214,7 +214,7 @@ fn the_slot_index() {
 }
 
 #[test]
-fn frames_that_are_not_what_the_index_says() {
+fn a23_a28_w28_frames_that_are_not_what_the_index_says() {
     let tree = ForgedTree::new(&with_program(&[ForgedEntry::file("data", b"data\n")]));
     let stream = |edit: &dyn Fn(&mut Vec<u8>)| {
         let mut stream = tree.stream.clone();
@@ -277,7 +277,7 @@ fn bomb(window: u8, size: u64) -> Vec<u8> {
 }
 
 #[test]
-fn bombs() {
+fn a27_bombs() {
     // Window of 2^(10 + n >> 3): 31 is what the library takes at most, 23 what the format allows.
     let window = |log: u8| (log - 10) << 3;
     let tree = ForgedTree::new(&with_program(&[]));
@@ -323,7 +323,7 @@ fn bombs() {
 
 /// An extraction by hand refuses the same, and leaves nothing either.
 #[test]
-fn extraction_by_hand() {
+fn a20_a21_extraction_by_hand() {
     let cases = [
         ForgedTree::new(&with_program(&[ForgedEntry::file("../evil", b"x")])).slot(),
         ForgedTree::new(&with_program(&[ForgedEntry::link("l", "/etc")])).slot(),
