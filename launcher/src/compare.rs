@@ -175,7 +175,7 @@ fn same_kind(entry: &Entry, stat: &Stat) -> bool {
 
 fn hash(root: BorrowedFd<'_>, path: &str, buffer: &mut [u8]) -> rustix::io::Result<Sha256> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(root, concat(&[path.as_bytes()]).as_c_str(), flags, Mode::empty())?;
+    let file = disk::open_at(root, concat(&[path.as_bytes()]).as_c_str(), flags, Mode::empty())?;
     let mut hasher = Hasher::new();
     let mut at = 0;
     loop {

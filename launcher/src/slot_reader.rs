@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 
 use pspf_format::tree::{SKIPPABLE_HEADER, SlotIndex, stored_index};
 use pspf_format::{Error as FormatError, Slot, SlotMetadata, zstd_frame};
+use zstd_safe::DCtx;
 
-use crate::frames::is_one_frame;
+use crate::frames::{decoder, is_one_frame};
 use crate::{Error, PackageFile};
 
 /// The bytes at the end of a slot that hold its index, not yet compared with anything; empty for a raw slot.
@@ -24,14 +25,20 @@ pub(crate) fn stored_tail(package: &PackageFile, slot: Slot<'_>) -> Result<Vec<u
 /// What a slot contains. A raw slot has no index in the file; its single entry follows from the metadata.
 ///
 /// # Errors
-/// [`Error::Package`] where the index is not the one that was signed or breaks a rule.
+/// [`Error::Package`] where the index is not the one that was signed or breaks a rule; [`Error::Io`] where it cannot be
+/// read, or there is too little memory.
 pub fn slot_index(package: &PackageFile, slot: Slot<'_>) -> Result<SlotIndex, Error> {
     let tail = stored_tail(package, slot)?;
-    index_in_tail(&tail, slot.metadata).map_err(|error| package.wrong(error))
+    let mut decoder = decoder(package)?;
+    index_in_tail(&tail, slot.metadata, &mut decoder).map_err(|error| package.wrong(error))
 }
 
 /// The index in the last bytes of a slot, compared with its signed digest before it is decoded.
-pub(crate) fn index_in_tail(tail: &[u8], slot: &SlotMetadata) -> Result<SlotIndex, FormatError> {
+pub(crate) fn index_in_tail(
+    tail: &[u8],
+    slot: &SlotMetadata,
+    decoder: &mut DCtx<'_>,
+) -> Result<SlotIndex, FormatError> {
     let Some(index) = &slot.index else {
         return SlotIndex::of_file(&slot.target, slot.mode, slot.expanded_size, slot.sha256);
     };
@@ -42,7 +49,7 @@ pub(crate) fn index_in_tail(tail: &[u8], slot: &SlotMetadata) -> Result<SlotInde
         return Err(FormatError::Content { at: slot.id.to_string(), reason });
     }
     let mut bytes = vec![0; expanded];
-    if zstd_safe::decompress(bytes.as_mut_slice(), stored) != Ok(expanded) {
+    if decoder.decompress(bytes.as_mut_slice(), stored) != Ok(expanded) {
         return Err(FormatError::Content { at: slot.id.to_string(), reason: "its slot index cannot be decoded" });
     }
     SlotIndex::parse(&bytes, slot)

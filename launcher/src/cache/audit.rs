@@ -7,6 +7,7 @@ use pspf_format::tree::SlotIndex;
 use pspf_format::{Sha256, Slot, SlotMetadata, Span};
 use rustix::fd::AsFd;
 use rustix::fs::AtFlags;
+use zstd_safe::DCtx;
 
 use super::slots::read_small;
 use super::staging::write_record;
@@ -65,7 +66,7 @@ impl Cache {
         let (bytes, _) = read_small(&file, limit)?;
         let (json, tail) = bytes.split_at_checked(bytes.iter().position(|&byte| byte == b'\n')?)?;
         let metadata = SlotMetadata::from_json(json).ok()?;
-        let index = index_in_tail(tail.get(1..)?, &metadata).ok()?;
+        let index = index_in_tail(tail.get(1..)?, &metadata, &mut DCtx::try_create()?).ok()?;
         Some((metadata, index))
     }
 
