@@ -79,7 +79,6 @@ impl Subject {
         if output.stdout != self.said {
             assert_eq!(String::from_utf8_lossy(&output.stdout), "", "the application ran with another tree, {told}");
         }
-        self.only_whole_slots(told);
     }
 
     /// The next start works unaided and leaves nothing but what belongs there.

@@ -200,6 +200,8 @@ impl Tracer {
                     set(tid, Register::Result, value.cast_unsigned());
                     result = value;
                 }
+                // A program may rely on its arguments being as they were.
+                set(tid, Register::ThirdArgument, call.args[2]);
                 call.result = Some(result);
                 visit(&call)
             }
