@@ -1,5 +1,6 @@
 //! Compares an extracted slot with its index, in full: nothing missing, nothing changed, nothing added.
 
+use alloc::borrow::ToOwned;
 use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::String;
@@ -67,6 +68,10 @@ struct Tree<'a> {
 impl Tree<'_> {
     /// Every entry is there, and is what it was. Directories come first, so that the way to each entry is known.
     fn entries(&self) -> Result<(), Stop> {
+        let root = rustix::fs::fstat(self.root).map_err(|errno| Stop::at(".", errno))?;
+        if root.st_mode & 0o7777 != 0o555 {
+            return Stop::differs("the mode of its directory changed".to_owned());
+        }
         // Device and inode of each entry.
         let mut seen = Vec::with_capacity(self.index.entries.len());
         for entry in &self.index.entries {

@@ -68,7 +68,8 @@ impl Cache {
                 return self.record(&key, durability);
             }
             Verdict::Damaged(_) => self.set_aside(&key)?,
-            Verdict::Missing => {}
+            // Somebody took it away, and what is said of it is not said of the next one.
+            Verdict::Missing => self.forget(&key),
         }
         self.extract(package, slot, &key, progress)
     }
@@ -122,7 +123,7 @@ impl Cache {
     }
 
     /// What the slot's record says, whether or not it holds.
-    fn read_record(&self, key: &Sha256) -> Option<(SlotStamp, Validity, OwnedFd, Stat)> {
+    pub(super) fn read_record(&self, key: &Sha256) -> Option<(SlotStamp, Validity, OwnedFd, Stat)> {
         let file = self.open_record(&names::record(key)).ok()?;
         let (bytes, stat) = read_small(&file, MAX_RECORD)?;
         let (stamp, validity) = parse_slot_record(&bytes)?;
