@@ -4,7 +4,9 @@
 //! A test is named after its row in the project's list of faults. Sweeps take a sample of their points;
 //! `PSPF_TEST_SWEEP=full` takes all of them.
 
+mod disk_log;
 mod killed;
+mod power;
 mod refused;
 mod subject;
 mod tracer;
