@@ -4,8 +4,12 @@
 //! A test is named after its row in the project's list of faults. Sweeps take a sample of their points;
 //! `PSPF_TEST_SWEEP=full` takes all of them.
 
+mod builder;
+mod crowd;
 mod disk_log;
+mod file;
 mod killed;
+mod places;
 mod power;
 mod refused;
 mod subject;

@@ -82,34 +82,41 @@ fn f08_every_call_fails_once() {
     assert!(met > count / 2, "only {met} calls were refused");
 }
 
-/// F06, F07, F10: from some moment on there is no space, no quota, no descriptor, no memory.
-#[test]
-fn f06_from_a_moment_on_nothing_is_to_be_had() {
-    let subject = Subject::new(Who::Stranger);
+/// From every moment on, calls of one kind fail.
+fn refused_from_a_moment_on(large: usize, errors: &[i32], which: &dyn Fn(&Call) -> bool) {
+    let subject = Subject::with(Who::Stranger, large);
     subject.forget();
     let count = subject.drive(|_| Do::Go).calls;
-    let taking = |now: &Call| match name(now.nr).as_str() {
-        "mkdirat" | "mkdir" | "pwrite64" | "linkat" | "symlinkat" | "renameat" => true,
-        "openat" => now.args[2] & libc::O_CREAT as u64 != 0,
-        _ => false,
-    };
-    let opening = |now: &Call| matches!(name(now.nr).as_str(), "openat" | "open" | "openat2");
-    let memory = |now: &Call| matches!(name(now.nr).as_str(), "mmap" | "mremap" | "clone");
-    type Which<'w> = &'w dyn Fn(&Call) -> bool;
-    let cases: [(i32, Which<'_>); 6] = [
-        (libc::ENOSPC, &taking),
-        (libc::EDQUOT, &taking),
-        (libc::EMFILE, &opening),
-        (libc::ENFILE, &opening),
-        (libc::ENOMEM, &memory),
-        (libc::EAGAIN, &memory),
-    ];
-    for (errno, which) in cases {
-        for number in sample(count, 12) {
+    for &errno in errors {
+        for number in sample(count, 16) {
             let told = format!("error {errno} from call {number} on");
             refused(&subject, errno, &told, |now| now.number >= number && which(now));
         }
     }
+}
+
+/// F06, F07: the disk is full, or the quota used up, from some moment on.
+#[test]
+fn f06_f07_no_space_and_no_quota() {
+    refused_from_a_moment_on(0, &[libc::ENOSPC, libc::EDQUOT], &|now| match name(now.nr).as_str() {
+        "mkdirat" | "pwrite64" | "linkat" | "symlinkat" | "renameat" => true,
+        "openat" => now.args[2] & libc::O_CREAT as u64 != 0,
+        _ => false,
+    });
+}
+
+/// F10: there are no descriptors, in this process or in the whole system.
+#[test]
+fn f10_no_descriptors() {
+    let opening = |now: &Call| matches!(name(now.nr).as_str(), "openat" | "open" | "openat2");
+    refused_from_a_moment_on(0, &[libc::EMFILE, libc::ENFILE], &opening);
+}
+
+/// F03, F10: there is no memory, and no thread. What the kernel does of itself, killing a process, is that of F01.
+#[test]
+fn f03_f10_no_memory_and_no_threads() {
+    let memory = |now: &Call| matches!(name(now.nr).as_str(), "mmap" | "mremap" | "clone" | "clone3");
+    refused_from_a_moment_on(20 << 20, &[libc::ENOMEM, libc::EAGAIN], &memory);
 }
 
 /// F50: a filter that denies one system call for ever. Those that only save work are done without.

@@ -13,6 +13,7 @@ use crate::tracer::{Call, Do, Driven, drive};
 
 /// The application looks at its own tree: every name, type, mode, target and content.
 const LOOK: &str = "#!/bin/sh
+[ \"$1\" != quick ] || { echo quick; exit; }
 cd \"${0%/*}/..\" && find . -printf '%p %y %m %l\\n' | sort && find . -type f -exec sha256sum {} + | sort
 ";
 
@@ -127,4 +128,24 @@ pub(crate) fn rewrite(path: &Path, content: &[u8]) {
 pub(crate) fn is_slot(path: &Path) -> bool {
     let key = path.file_name().is_some_and(|name| name.len() == 64);
     key && path.parent().is_some_and(|folder| folder.ends_with("slots"))
+}
+
+fn set_modes(tree: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    for entry in fs::read_dir(tree).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            set_modes(&entry.path(), mode);
+        }
+    }
+    fs::set_permissions(tree, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Lets the directories of an extracted tree be changed.
+pub(crate) fn writable(tree: &Path) {
+    set_modes(tree, 0o755);
+}
+
+/// Makes them read-only again, as extraction did.
+pub(crate) fn read_only(tree: &Path) {
+    set_modes(tree, 0o555);
 }

@@ -291,7 +291,7 @@ pub(crate) fn name(nr: i64) -> String {
         };
     }
     let names = names! {
-        SYS_brk "brk" SYS_chdir "chdir" SYS_clock_gettime "clock_gettime" SYS_clone "clone" SYS_close "close"
+        SYS_brk "brk" SYS_chdir "chdir" SYS_clock_gettime "clock_gettime" SYS_clone "clone" SYS_clone3 "clone3" SYS_close "close"
         SYS_copy_file_range "copy_file_range" SYS_execve "execve" SYS_exit "exit" SYS_exit_group "exit_group"
         SYS_faccessat "faccessat" SYS_fchmod "fchmod" SYS_fchmodat "fchmodat" SYS_fcntl "fcntl" SYS_flock "flock"
         SYS_fstat "fstat" SYS_fstatfs "fstatfs" SYS_fsync "fsync" SYS_ftruncate "ftruncate" SYS_futex "futex"
