@@ -88,6 +88,10 @@ struct Tree<'a> {
 impl Tree<'_> {
     /// Every entry is there, and is what it was. Directories come first, so that the way to each entry is known.
     fn entries(&self) -> Result<(), Stop> {
+        let root = rustix::fs::fstat(self.root).map_err(|errno| Stop::at(".", errno))?;
+        if root.st_mode & 0o7777 != 0o555 {
+            return Stop::differs("the mode of its directory changed".to_owned());
+        }
         // Device and inode of each entry.
         let mut seen = Vec::with_capacity(self.index.entries.len());
         for entry in &self.index.entries {
@@ -197,7 +201,7 @@ fn same_kind(entry: &Entry, stat: &Stat) -> bool {
 
 fn hash(root: BorrowedFd<'_>, path: &str, buffer: &mut [u8]) -> rustix::io::Result<Sha256> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(root, concat(&[path.as_bytes()]).as_c_str(), flags, Mode::empty())?;
+    let file = disk::open_at(root, concat(&[path.as_bytes()]).as_c_str(), flags, Mode::empty())?;
     let mut hasher = Hasher::new();
     let mut at = 0;
     loop {

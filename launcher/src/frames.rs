@@ -143,7 +143,7 @@ impl Work<'_> {
         Ok(Tools {
             stored: Pages::new(most(|frame| frame.stored_size)).map_err(lacking)?,
             expanded: Pages::new(most(|frame| frame.expanded_size)).map_err(lacking)?,
-            decoder: DCtx::try_create().ok_or_else(|| lacking(rustix::io::Errno::NOMEM))?,
+            decoder: decoder(self.package)?,
         })
     }
 
@@ -247,6 +247,11 @@ impl Work<'_> {
             part => self.sink.write(number, window.start.saturating_sub(entry.content), part),
         }
     }
+}
+
+/// A decoder, which has all its memory from now on: what it says later is about the bytes that it gets.
+pub(crate) fn decoder(package: &PackageFile) -> Result<DCtx<'static>, Error> {
+    DCtx::try_create().ok_or_else(|| Error::io("decoding", package.path(), rustix::io::Errno::NOMEM))
 }
 
 /// Whether these bytes are one frame and nothing more.

@@ -159,6 +159,7 @@ fn failure(program: CString, errno: Errno) -> Error {
         Errno::NOENT if rustix::fs::stat(program.as_c_str()).is_err() => Error::EntryMissing { program },
         Errno::NOENT => Error::InterpreterMissing { program },
         Errno::TOOBIG => Error::io("passing the arguments to", &program, errno),
+        Errno::NAMETOOLONG => Error::io("executing", &program, errno),
         _ => Error::NotExecutable { program, source: errno.into() },
     }
 }

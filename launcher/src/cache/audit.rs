@@ -90,12 +90,20 @@ impl Cache {
     }
 
     /// Removes a slot's record and the receipts that name it.
+    ///
+    /// What one of them said of every copy must not come back after a crash, when another tree may have the name: then
+    /// their removal is on disk when this returns.
     pub(super) fn forget(&self, key: &Sha256) {
+        let mut portable = self.read_record(key).is_some_and(|(_, validity, ..)| validity.portable == 1);
         let _ = rustix::fs::unlinkat(self.root(), names::record(key).as_c_str(), AtFlags::empty());
         for (id, receipt, _) in self.receipts().unwrap_or_default() {
-            if receipt.is_none_or(|receipt| receipt.slots.iter().any(|stamp| stamp.key == key.0)) {
+            if receipt.as_ref().is_none_or(|receipt| receipt.slots.iter().any(|stamp| stamp.key == key.0)) {
+                portable |= receipt.is_some_and(|receipt| receipt.validity.portable == 1);
                 let _ = rustix::fs::unlinkat(self.root(), names::receipt(&id).as_c_str(), AtFlags::empty());
             }
+        }
+        if portable {
+            let _ = rustix::fs::syncfs(self.root());
         }
     }
 }

@@ -159,7 +159,7 @@ impl Cache {
     /// Opens a record so that looking at it is no use of it: its access time stays.
     fn open_unnoticed(&self, name: &CStr) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match rustix::fs::openat(self.root(), name, flags | OFlags::NOATIME, Mode::empty()) {
+        match disk::open_at(self.root(), name, flags | OFlags::NOATIME, Mode::empty()) {
             // Only its owner and root may ask for that.
             Err(Errno::PERM) => self.open_record(name),
             opened => opened,
@@ -247,7 +247,7 @@ pub(super) fn disk_usage(parent: BorrowedFd<'_>, name: &CStr) -> u64 {
 /// Removes a directory of this process alone, by its parent and name.
 pub(crate) fn remove_directory(parent: &CStr, name: &CStr) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    if let Ok(parent) = rustix::fs::open(parent, flags, Mode::empty()) {
+    if let Ok(parent) = disk::open_at(CWD, parent, flags, Mode::empty()) {
         let _ = remove_tree(parent.as_fd(), name);
     }
 }

@@ -9,7 +9,7 @@ use core::ffi::CStr;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::path::{concat, is_absolute, join, shown};
 use crate::sys::process::euid;
@@ -53,7 +53,7 @@ impl From<Errno> for Reason {
 /// it is, is for [`own_directory`] to say, and whether its ancestors can be trusted was seen when it was made.
 pub(crate) fn open(path: &CStr) -> Result<OwnedFd, Reason> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+    match retry_on_intr(|| rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)) {
         // A link, or a system without this call: every component is looked at.
         Err(Errno::LOOP | Errno::NOSYS | Errno::PERM) => walk(path, None),
         opened => Ok(opened?),
@@ -70,7 +70,7 @@ pub(crate) fn open_or_create(path: &CStr, mode: Mode) -> Result<OwnedFd, Reason>
 
 fn walk(path: &CStr, create: Option<Mode>) -> Result<OwnedFd, Reason> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open_root = || rustix::fs::open(c"/", flags, Mode::empty());
+    let open_root = || disk::open_at(CWD, c"/", flags, Mode::empty());
     let mut todo = names(path);
     let (mut at, mut directory) = (CString::from(c"/"), open_root()?);
     let mut links = 0;
@@ -103,7 +103,7 @@ fn walk(path: &CStr, create: Option<Mode>) -> Result<OwnedFd, Reason> {
             todo.extend(names(&target));
             continue;
         }
-        let opened = rustix::fs::openat(&directory, name, flags, Mode::empty()).map_err(failed)?;
+        let opened = disk::open_at(&directory, name, flags, Mode::empty()).map_err(failed)?;
         let stat = rustix::fs::fstat(&opened)?;
         ancestor(&stat, &next).map_err(|reason| format!("{} {reason}", shown(&next)))?;
         (at, directory) = (next, opened);

@@ -12,7 +12,7 @@ use pspf_format::tree::SlotIndex;
 use pspf_format::{Sha256, Slot, SlotStamp, Validity, encode_slot_record, parse_slot_record};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::lock::Lock;
 use super::staging::{Staging, fresh_name, write_record};
@@ -70,7 +70,8 @@ impl Cache {
                 return self.settle(package, slot, durability);
             }
             Verdict::Damaged(_) => self.set_aside(&key)?,
-            Verdict::Missing => {}
+            // Somebody took it away, and what is said of it is not said of the next one.
+            Verdict::Missing => self.forget(&key),
         }
         self.extract(package, slot, &key, progress)
     }
@@ -136,11 +137,11 @@ impl Cache {
     /// Opens a record, whatever it may be, without waiting and without following a link.
     pub(super) fn open_record(&self, name: &CStr) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        rustix::fs::openat(self.root(), name, flags, Mode::empty())
+        disk::open_at(self.root(), name, flags, Mode::empty())
     }
 
     /// What the slot's record says, whether or not it holds.
-    fn read_record(&self, key: &Sha256) -> Option<(SlotStamp, Validity, OwnedFd, Stat)> {
+    pub(super) fn read_record(&self, key: &Sha256) -> Option<(SlotStamp, Validity, OwnedFd, Stat)> {
         let file = self.open_record(&names::record(key)).ok()?;
         let (bytes, stat) = read_small(&file, MAX_RECORD)?;
         let (stamp, validity) = parse_slot_record(&bytes)?;
@@ -339,7 +340,7 @@ pub(super) fn read_small(file: &OwnedFd, most: usize) -> Option<(Vec<u8>, Stat)>
         return None;
     }
     let mut bytes = vec![0; len];
-    let read = rustix::io::pread(file, &mut bytes, 0).ok()?;
+    let read = disk::read_at(file.as_fd(), &mut bytes, 0).ok()?;
     (read == len).then_some((bytes, stat))
 }
 
@@ -366,7 +367,7 @@ pub(super) fn older_than(seconds: i64, age: Duration) -> bool {
 pub(crate) fn current_boot_id() -> Option<[u8; 16]> {
     let file = disk::open(c"/proc/sys/kernel/random/boot_id").ok()?;
     let mut text = [0; 64];
-    let len = rustix::io::read(&file, &mut text).ok()?;
+    let len = retry_on_intr(|| rustix::io::read(&file, &mut text)).ok()?;
     let mut digits = text.get(..len)?.iter().filter_map(|&byte| char::from(byte).to_digit(16));
     let mut id = [0; 16];
     for byte in &mut id {

@@ -123,13 +123,9 @@ pub(crate) fn write_record(cache: &Cache, folder: &str, name: &CStr, bytes: &[u8
     let temporary = names::below(folder, &fresh_name());
     let temporary = temporary.as_c_str();
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(cache.root(), temporary, flags, Mode::from_raw_mode(0o644))?;
-    let written = match rustix::io::write(&fd, bytes) {
-        Ok(len) if len == bytes.len() => Ok(()),
-        Ok(_) => Err(Errno::NOSPC),
-        Err(errno) => Err(errno),
-    };
-    let done = written.and_then(|()| rustix::fs::renameat(cache.root(), temporary, cache.root(), name));
+    let fd = disk::open_at(cache.root(), temporary, flags, Mode::from_raw_mode(0o644))?;
+    let done = disk::write_at(fd.as_fd(), bytes, 0)
+        .and_then(|()| rustix::fs::renameat(cache.root(), temporary, cache.root(), name));
     if done.is_err() {
         let _ = rustix::fs::unlinkat(cache.root(), temporary, AtFlags::empty());
     }
@@ -176,7 +172,7 @@ fn abandoned(directory: BorrowedFd<'_>, name: &CStr) -> Option<Abandoned> {
             let is_ours = rustix::fs::fstat(&work).is_ok_and(|stat| stat.st_uid == euid());
             (is_ours && try_lock(&work) == Some(true)).then_some(Abandoned::Directory { _locked: work })
         }
-        // A record of a few hundred bytes is written in one go: whose writer is gone is left over.
+        // A record of a few hundred bytes takes no time to write: whose writer is gone is left over.
         Err(_) => name
             .to_str()
             .ok()
