@@ -16,6 +16,7 @@ mod promises;
 mod python;
 mod reproducible;
 mod round_trip;
+mod security;
 mod self_service;
 mod signals;
 mod tidy;
