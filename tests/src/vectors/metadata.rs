@@ -298,6 +298,11 @@ fn slot_fields(set: &mut Set) {
     set.section("4.2");
     let bytes = package(&[ForgedSlot { operations: "gzip", ..slot() }]);
     set.format("slot-operations", "a slot's operations are those of another format", bytes);
+    set.section("2");
+    let sizes = ["\"size\":", "\"stored_size\":", "\"expanded_size\":"]
+        .iter()
+        .fold(json(), |json, key| json.replacen(&format!("{key}19"), &format!("{key}{}", u64::MAX - 7), 1));
+    set.format("slot-size-wraps", "a slot ends beyond 64 bits", text_of(sizes.as_bytes()));
     set.section("6.6");
     let bytes = package(&[ForgedSlot { lifecycle: "startup", ..slot() }]);
     set.format("slot-lifecycle", "a slot's lifecycle is unknown", bytes);

@@ -145,13 +145,21 @@ fn first_signature(set: &mut Set) {
     set.integrity("signature-r", "a bit of R was flipped", flipped);
     let flipped = changed(|index| index[ENTRIES + 64] ^= 1);
     set.integrity("signature-s", "a bit of S was flipped", flipped);
-    let other = signed(|_| ());
-    let other = changed_in(&other, |index| {
-        put(index, 64, signer(9).public_key().as_bytes());
-        put(index, ENTRIES, signer(9).public_key().as_bytes());
+    // The fingerprint beside the key is that of the other key too.
+    let named = |index: &mut [u8; INDEX]| {
+        let public = *signer(9).public_key().as_bytes();
+        put(index, 64, &public);
+        put(index, 1376, raw::hex(&raw::sha256(&public)).as_bytes());
+        public
+    };
+    let other = changed(|index| {
+        let public = named(index);
+        put(index, ENTRIES, &public);
     });
     set.integrity("signature-of-another-key", "another key is named in both places, the signature is kept", other);
-    let alone = changed(|index| put(index, 64, signer(9).public_key().as_bytes()));
+    let alone = changed(|index| {
+        named(index);
+    });
     set.format("key-of-index", "the key of the index is not that of the first entry", alone);
     set.section("1.1");
     let large = changed(|index| add_order(&mut index[ENTRIES + 64..ENTRIES + 96]));
