@@ -246,7 +246,10 @@ impl Json for TextMap {
         while reader.element(start, '{')? {
             let key = String::read(reader)?;
             reader.expect(":", "expected `:`")?;
-            values.insert(key, String::read(reader)?);
+            // In order, as they are written: each goes to the end, however many there are.
+            if !values.push(key, String::read(reader)?) {
+                return Err(Box::new(Error::NotCanonical));
+            }
         }
         Ok(values)
     }

@@ -20,6 +20,15 @@ impl TextMap {
         }
     }
 
+    /// Adds a name that comes after all the others; says whether it does.
+    pub(crate) fn push(&mut self, name: String, value: String) -> bool {
+        let is_next = self.0.last().is_none_or(|(last, _)| *last < name);
+        if is_next {
+            self.0.push((name, value));
+        }
+        is_next
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

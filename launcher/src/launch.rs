@@ -113,7 +113,7 @@ fn private(file: &PackageFile, package: &VerifiedPackage, mut tried: Vec<(CStrin
     match made() {
         Ok((cache, directory)) => {
             let (path, reason) = tried.last().cloned().unwrap_or_default();
-            let path = path.to_string_lossy();
+            let path = path::shown(&path);
             crate::error::warn(&format!("{path}: {reason}; unpacking for this run alone"));
             Ok(Place::Private(cache, directory))
         }

@@ -275,6 +275,10 @@ fn a_private_directory_of_the_dead_is_reclaimed(who: Who) {
     child.wait().unwrap();
     let left: Vec<String> = names(&tmp).into_iter().filter(|name| !before.contains(name)).collect();
     assert_eq!(left.len(), 1);
+    let day_old = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
+    at(&["exit", "5"]).status(5).any_stderr().run();
+    assert!(tmp.join(&left[0]).exists(), "its application may live");
+    fs::File::open(tmp.join(&left[0])).unwrap().set_modified(day_old).unwrap();
     at(&["exit", "5"]).status(5).any_stderr().run();
     assert!(tmp.join(&left[0]).exists(), "its application lives");
     rustix::process::kill_process(application, rustix::process::Signal::KILL).unwrap();

@@ -191,9 +191,10 @@ impl Cache {
     }
 }
 
-/// Whether a live process uses what is below `name` in an open directory, as far as we may look.
+/// Whether a live process has as executable, map or working directory what is below `name` in an open directory, as far
+/// as we may look; true where nobody can tell.
 pub(super) fn is_used(directory: BorrowedFd<'_>, name: &[u8]) -> bool {
-    let Ok(directory) = path_of(directory) else { return false };
+    let Ok(directory) = path_of(directory) else { return true };
     let place = join(&directory, name);
     let mut used = false;
     each_path_of_live_processes(&mut |path| used |= is_below(&concat(&[path]), &place));

@@ -9,7 +9,7 @@ use core::ffi::CStr;
 use core::time::Duration;
 
 use pspf_format::tree::SlotIndex;
-use pspf_format::{Sha256, Slot, SlotStamp, Validity, encode_slot_record, parse_slot_record};
+use pspf_format::{Sha256, Shown, Slot, SlotStamp, Validity, encode_slot_record, parse_slot_record};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
@@ -317,7 +317,7 @@ fn unlike_its_index(package: &PackageFile, difference: Difference) -> Error {
     match difference {
         Difference::Content(path) => untrue(package, &path),
         Difference::Other(words) => {
-            Error::Unfit { reason: format!("it does not keep what is extracted there: {words}") }
+            Error::Unfit { reason: format!("it does not keep what is extracted there: {}", Shown(&words)) }
         }
     }
 }

@@ -4,6 +4,7 @@ use alloc::ffi::CString;
 use alloc::format;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 
 use super::lock::try_lock;
 use super::removal::is_used;
+use super::slots::older_than;
 use super::{Cache, names, safety};
 use crate::Error;
 use crate::disk::{self, create_directory, open_directory};
@@ -22,6 +24,8 @@ use crate::sys::process::euid;
 const PREFIX: &str = ".tmp-";
 /// What stands before that in the name of a directory for one run alone, which others share a directory with.
 const PRIVATE: &[u8] = b"pspf-";
+/// A directory for one run alone that nobody locks is left alone for so long.
+const PRIVATE_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How often a new directory may be taken by somebody who reclaims.
 const TRIES: usize = 10;
 
@@ -65,6 +69,8 @@ impl Staging {
         let mut outcome = Err(Errno::AGAIN);
         for _ in 0..TRIES {
             let name = concat(&[prefix, fresh_name().to_bytes()]);
+            // First what may be refused: a directory that was made has an owner from then on.
+            let above = rustix::io::fcntl_dupfd_cloexec(parent, 0)?;
             let directory = match create_directory(parent, &name) {
                 // Whoever reclaims came first, in the moment between the directory and its opening.
                 Err(Errno::NOENT) => continue,
@@ -72,8 +78,7 @@ impl Staging {
             };
             // The lock says that somebody is at work here. Whoever reclaims holds it until the directory is gone: so
             // either it is ours, or this name is given up.
-            let staging =
-                Self { parent: rustix::io::fcntl_dupfd_cloexec(parent, 0)?, name, directory, published: false };
+            let staging = Self { parent: above, name, directory, published: false };
             if try_lock(&staging.directory) != Some(false) && staging.is_here() {
                 return Ok(staging);
             }
@@ -147,12 +152,13 @@ pub(crate) fn reclaim(cache: &Cache) {
 }
 
 /// Removes what processes of this user left that died while their application ran from a directory of its own. The
-/// application may live on.
+/// application may live on, and where it is a script nobody can tell what it still reads: so it gets a day.
 fn reclaim_private(parent: BorrowedFd<'_>) {
     let prefix = [PRIVATE, PREFIX.as_bytes()].concat();
     let names = open_directory(parent, c".").and_then(disk::names).unwrap_or_default();
     for name in names.iter().filter(|name| name.to_bytes().starts_with(&prefix)) {
-        if let Some(Abandoned::Directory { _locked }) = abandoned(parent, name)
+        if let Some(Abandoned::Directory { locked }) = abandoned(parent, name)
+            && rustix::fs::fstat(&locked).is_ok_and(|stat| older_than(stat.st_mtime, PRIVATE_AGE))
             && !is_used(parent, name.to_bytes())
         {
             let _ = remove_tree(parent, name);
@@ -162,7 +168,7 @@ fn reclaim_private(parent: BorrowedFd<'_>) {
 
 /// What nobody works on any more; a directory comes locked, so that nobody begins while it is held.
 enum Abandoned {
-    Directory { _locked: OwnedFd },
+    Directory { locked: OwnedFd },
     Record,
 }
 
@@ -170,7 +176,7 @@ fn abandoned(directory: BorrowedFd<'_>, name: &CStr) -> Option<Abandoned> {
     match open_directory(directory, name) {
         Ok(work) => {
             let is_ours = rustix::fs::fstat(&work).is_ok_and(|stat| stat.st_uid == euid());
-            (is_ours && try_lock(&work) == Some(true)).then_some(Abandoned::Directory { _locked: work })
+            (is_ours && try_lock(&work) == Some(true)).then_some(Abandoned::Directory { locked: work })
         }
         // A record of a few hundred bytes takes no time to write: whose writer is gone is left over.
         Err(_) => name
