@@ -16,6 +16,7 @@ mod forge;
 mod hostile;
 mod metadata;
 mod package;
+mod process;
 #[allow(dead_code, reason = "a part of it is used here")]
 #[path = "../../format-spec/tests/common/raw.rs"]
 mod raw;
