@@ -35,6 +35,7 @@ mod program;
 mod pyc;
 mod readback;
 mod run_command;
+mod secrecy;
 mod selection;
 mod sign_command;
 mod signers;
