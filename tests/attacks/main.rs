@@ -14,6 +14,7 @@ mod extraction;
 #[path = "../it/forge.rs"]
 mod forge;
 mod hostile;
+mod keys;
 mod metadata;
 mod package;
 mod process;
