@@ -87,7 +87,7 @@ enum CacheCommand {
     },
     /// Compare every extracted file with what was signed
     ///
-    /// What is damaged is extracted anew at the next start.
+    /// What is damaged is extracted anew at the next start; what could not be checked is compared then.
     Verify,
 }
 
@@ -234,18 +234,11 @@ fn warm(package: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
     let sealed = file.unverified()?.verify_all().map_err(|error| file.wrong(error))?;
     let verified = file.opened(sealed)?;
     check(&file, &verified, Thorough::default())?;
-    let mut tried = Vec::new();
-    for candidate in candidates(&Environment::of_process()) {
-        match Cache::writable(&candidate, Access::Shared) {
-            Ok(cache) => {
-                let slots = count(cache.warm_package(&file, &verified)?.len() as u64, "slot");
-                writeln!(out, "{}: {slots} in {}", shown(package), shown(path(cache.path())))?;
-                return Ok(());
-            }
-            Err(reason) => tried.push((candidate.path, reason)),
-        }
-    }
-    Err(pspf_launcher::Error::NoCache { tried }.into())
+    let environment = Environment::of_process();
+    let fill = |cache: &Cache| cache.warm_package(&file, &verified);
+    let (cache, slots) = Cache::in_first_place(&environment, Access::Shared, fill)?;
+    let slots = count(slots.len() as u64, "slot");
+    Ok(writeln!(out, "{}: {slots} in {}", shown(package), shown(path(cache.path())))?)
 }
 
 /// The id that is given, or that of the package at this path.
@@ -281,24 +274,32 @@ fn verify(out: &mut dyn Write) -> anyhow::Result<()> {
     let Some(cache) = existing() else {
         return Ok(writeln!(out, "nothing in {}", shown(&place()))?);
     };
-    let mut damaged = 0;
+    let (mut damaged, mut unchecked) = (0, 0);
     for (key, verdict) in cache.audit()? {
         match verdict {
             Some(Verdict::Sound) => writeln!(out, "slot {key}: sound")?,
-            Some(Verdict::Damaged(reason)) => {
+            Some(Verdict::Damaged(difference)) => {
                 damaged += 1;
-                writeln!(out, "slot {key}: damaged: {}", reason.escape_debug())?;
+                writeln!(out, "slot {key}: damaged: {}", difference.to_string().escape_debug())?;
             }
-            Some(Verdict::Missing) | None => writeln!(out, "slot {key}: nothing says what it should be")?,
+            Some(Verdict::Missing) => writeln!(out, "slot {key}: removed meanwhile")?,
+            None => {
+                unchecked += 1;
+                writeln!(out, "slot {key}: not checked: nothing says what it should be")?;
+            }
         }
     }
-    if damaged == 0 {
-        return Ok(());
-    }
-    Failure::new(Class::Integrity, format!("damage in {}: {}", shown(path(cache.path())), count(damaged, "slot")))
-        .hint("they are extracted anew at the next start of a package that needs them")
-        .err()
-        .context("checking the cache")
+    let place = shown(path(cache.path()));
+    let failure = match (damaged, unchecked) {
+        (0, 0) => return Ok(()),
+        (0, _) => Failure::new(Class::Io, format!("not checked in {place}: {}", count(unchecked, "slot")))
+            .hint("the next start of a package that needs them compares them in full, and says what they should be"),
+        _ => Failure::new(Class::Integrity, format!("damage in {place}: {}", count(damaged, "slot"))).hint(
+            "they are extracted anew at the next start of a package that needs them; what is damaged again then is not \
+             what its package says: `pspf verify --deep`",
+        ),
+    };
+    failure.err().context("checking the cache")
 }
 
 /// A number with its noun.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pspf_format::{Class, Sha256, VerifiedPackage};
 use pspf_keys::PublicKey;
-use pspf_launcher::{PackageFile, Thorough};
+use pspf_launcher::{Depth, PackageFile, Thorough};
 
 use crate::failure::{At, Failure, shown};
 use crate::paths::c_path;
@@ -19,7 +19,7 @@ pub(crate) struct ReadBack {
     pub(crate) size: u64,
 }
 
-/// Verifies every byte of the file; `path` is for messages. The signers must be exactly these, the first one first.
+/// Verifies every byte of the file and every digest of a slot; `path` is for messages. The signers must be exactly these, the first one first.
 pub(crate) fn verify(file: &File, path: &Path, signers: &[PublicKey], digest: bool) -> anyhow::Result<ReadBack> {
     let file = PackageFile::from_file(file.try_clone().at("reading", path)?.into(), &c_path(path))?;
     let sealed = file.unverified()?.verify_all().map_err(|error| file.wrong(error))?;
@@ -32,6 +32,7 @@ pub(crate) fn verify(file: &File, path: &Path, signers: &[PublicKey], digest: bo
         let text = format!("internal error: {} was not signed with the keys that were given", shown(path));
         return Failure::new(Class::Internal, text).err();
     }
-    let checked = pspf_launcher::check(&file, &package, Thorough { digest, deep: false })?;
+    // What is published says of every slot what its SHA-256 is, and other tools go by that.
+    let checked = pspf_launcher::check(&file, &package, Thorough { digest, depth: Depth::Whole })?;
     Ok(ReadBack { package, sha256: checked.sha256, size: checked.size })
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pspf_format::{Class, Error as FormatError, Hasher, Sha256, SlotMetadata, UnverifiedPackage, VerifiedPackage};
 use pspf_keys::PublicKey;
-use pspf_launcher::{Error, PackageFile, Thorough, check};
+use pspf_launcher::{Depth, Error, PackageFile, Thorough, check};
 
 use crate::keyfile;
 use crate::paths::c_path;
@@ -22,7 +22,7 @@ const CHUNK: usize = 1 << 20;
 pub(crate) struct Checks {
     pub(crate) deep: bool,
     pub(crate) allow_unsealed: bool,
-    /// The digest of the whole file is reported: a second pass over it.
+    /// The digest of the whole file is reported.
     pub(crate) digest: bool,
 }
 
@@ -66,7 +66,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Examined {
     pub(crate) path: PathBuf,
     pub(crate) size: Option<u64>,
-    /// Digest of the bytes that were checked, where it was asked for, or of the file where a check ended early.
+    /// Of an intact file, where it was asked for, the digest of the very bytes that were checked; of a bad one that of
+    /// the file as it was read once more, so that a report says which one it was.
     pub(crate) sha256: Option<Sha256>,
     pub(crate) facts: Facts,
     pub(crate) verdict: Verdict,
@@ -100,7 +101,7 @@ pub(crate) struct Identity {
 pub(crate) struct SlotFact {
     pub(crate) id: String,
     pub(crate) stored_size: u64,
-    /// The signed digest.
+    /// What the metadata say; only [`SlotStatus::Match`] says that it is so.
     pub(crate) stored_sha256: Sha256,
     /// What only the metadata of a sealed package say.
     pub(crate) signed: Option<SlotMetadata>,
@@ -108,11 +109,16 @@ pub(crate) struct SlotFact {
     pub(crate) decoded: bool,
 }
 
-/// Whether a slot's stored bytes have the signed digest.
+/// Which digests of a slot's stored bytes were compared, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlotStatus {
+    /// The whole has the digest that the metadata give.
     Match,
+    /// The slot index and every frame have theirs; what the metadata say of the whole was not compared.
+    FramesMatch,
+    /// One of them does not.
     Mismatch,
+    /// The check ended before, or with another part of the file.
     Unchecked,
 }
 
@@ -120,6 +126,7 @@ impl SlotStatus {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Match => "match",
+            Self::FramesMatch => "frames-match",
             Self::Mismatch => "mismatch",
             Self::Unchecked => "unchecked",
         }
@@ -277,7 +284,8 @@ fn intact_sealed(
     let package = file.opened(sealed)?;
     facts.identity = Some(Identity::of(&package));
     facts.slots = package.slots().map(|slot| SlotFact::signed(slot.metadata)).collect();
-    let thorough = Thorough { deep: checks.deep, digest: checks.digest };
+    let depth = if checks.deep { Depth::Content } else { Depth::Frames };
+    let thorough = Thorough { depth, digest: checks.digest };
     let checked = check(file, &package, thorough).inspect_err(|error| {
         // Any other part may be wrong as well: nothing is said of the slots that were not named.
         if let Error::Package { source: FormatError::SlotDigest { slot, .. }, .. } = error
@@ -286,8 +294,9 @@ fn intact_sealed(
             fact.status = SlotStatus::Mismatch;
         }
     })?;
-    for fact in &mut facts.slots {
-        fact.status = SlotStatus::Match;
+    for (slot, fact) in package.slots().zip(&mut facts.slots) {
+        let whole = checks.deep || !slot.metadata.operations.has_index();
+        fact.status = if whole { SlotStatus::Match } else { SlotStatus::FramesMatch };
         fact.decoded = checks.deep;
     }
     facts.launcher = Some((package.layout().launcher.len, package.launcher_sha256()));

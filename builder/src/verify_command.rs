@@ -37,7 +37,7 @@ pub(crate) struct VerifyArgs {
     /// Print one JSON document for all files
     #[arg(long)]
     pub(crate) json: bool,
-    /// Decode every slot too, and compare its content with its index
+    /// Compare the SHA-256 of every slot as a whole too, decode it, and compare its content with its index
     #[arg(long)]
     pub(crate) deep: bool,
     /// Accept packages without a seal, of which the signature covers only a part

@@ -12,7 +12,7 @@ use crate::verify_check::{Anchors, Examined, SlotStatus};
 use crate::voice::{print_json, size};
 
 /// Version of the JSON document. It rises when a field changes its meaning or goes away.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -59,7 +59,7 @@ struct Bytes<'a> {
     #[serde(flatten)]
     path: PathText<'a>,
     size: Option<u64>,
-    /// Of the bytes that were checked.
+    /// Of the bytes that were checked, each of which was read once; of a bad file as it was read once more.
     sha256: Option<Sha256>,
 }
 
@@ -113,10 +113,12 @@ struct Slot<'a> {
     id: &'a str,
     lifecycle: Option<&'static str>,
     operations: Option<String>,
-    stored_sha256: Sha256,
+    /// SHA-256 of the stored bytes as a whole, where it was compared with what was signed: with status `match`.
+    stored_sha256: Option<Sha256>,
     stored_size: u64,
     expanded_size: Option<u64>,
-    /// `match`, `mismatch`, or `unchecked` where the check ended before.
+    /// `match`; `frames-match` where the digests of the slot index and of the frames were compared, and not that of the
+    /// whole; `mismatch`; or `unchecked` where the check ended before.
     status: &'static str,
     decoded: bool,
 }
@@ -157,7 +159,7 @@ impl<'a> File<'a> {
             id: &slot.id,
             lifecycle: slot.signed.as_ref().map(|signed| signed.lifecycle.as_str()),
             operations: slot.signed.as_ref().map(|signed| signed.operations.to_string()),
-            stored_sha256: slot.stored_sha256,
+            stored_sha256: (slot.status == SlotStatus::Match).then_some(slot.stored_sha256),
             stored_size: slot.stored_size,
             expanded_size: slot.signed.as_ref().map(|signed| signed.expanded_size),
             status: slot.status.as_str(),
@@ -281,7 +283,8 @@ fn print_slots(examined: &Examined, out: &mut dyn Write) -> io::Result<()> {
         return Ok(());
     }
     let count = |status| slots.iter().filter(|slot| slot.status == status).count();
-    let (matching, unchecked) = (count(SlotStatus::Match), count(SlotStatus::Unchecked));
+    let matching = count(SlotStatus::Match) + count(SlotStatus::FramesMatch);
+    let unchecked = count(SlotStatus::Unchecked);
     let decoded = if slots.iter().all(|slot| slot.decoded) { ", decoded and compared with their index" } else { "" };
     let rest = if unchecked > 0 { format!(", {unchecked} not checked") } else { String::new() };
     line("slots", format!("{matching} of {} as signed{decoded}{rest}", slots.len()), out)?;

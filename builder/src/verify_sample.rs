@@ -91,7 +91,16 @@ pub(crate) struct Sample {
 
 /// A sealed package of a raw slot `bin` and a tree `app`, signed by each key, the first one first.
 pub(crate) fn sealed(signers: &[&SecretKey]) -> Sample {
-    let slots = [raw_slot(), tree_slot()];
+    of_slots([raw_slot(), tree_slot()], signers)
+}
+
+/// The same, and the digest that its metadata give of the whole tree is that of nothing.
+pub(crate) fn untrue(signer: &SecretKey) -> Sample {
+    let (tree, stored) = tree_slot();
+    of_slots([raw_slot(), (SlotMetadata { sha256: Sha256([7; 32]), ..tree }, stored)], &[signer])
+}
+
+fn of_slots(slots: [(SlotMetadata, Vec<u8>); 2], signers: &[&SecretKey]) -> Sample {
     let word = |text| PackageWord::try_from(text).unwrap();
     let run = Run {
         command: vec!["{slot:bin}".to_owned(), "it's".to_owned()],

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
-use crate::verify_sample::{key, sealed, stripped, unsealed};
+use crate::verify_sample::{key, sealed, stripped, unsealed, untrue};
 
 #[derive(Parser)]
 struct Cli {
@@ -53,7 +53,7 @@ impl Folder {
         let (code, text) = self.verify(&format!("--json {arguments}"));
         let json: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["exit_code"], code);
-        assert_eq!(json["schema"], 1);
+        assert_eq!(json["schema"], 2);
         (code, json)
     }
 }
@@ -130,6 +130,40 @@ fn the_document_says_all_of_it() {
     assert_eq!((&slot["lifecycle"], &slot["decoded"]), (&"runtime".into(), &true.into()));
     assert_eq!(file["launcher"]["size"], sample.layout.launcher.len);
     assert_eq!(file["skipped"], serde_json::json!([]));
+}
+
+/// A digest that was not compared is not shown; every digest that `pack` publishes is compared before.
+#[test]
+fn what_is_said_of_a_slot_was_compared() {
+    let folder = Folder::new();
+    let sample = sealed(&[&key(1)]);
+    folder.write("good.psp", &sample.bytes);
+    let untrue = folder.write("untrue.psp", &untrue(&key(1)).bytes);
+    let said = |json: &Value, slot: usize| {
+        let slot = &json["files"][0]["slots"][slot];
+        (slot["status"].as_str().unwrap().to_owned(), slot["stored_sha256"].as_str().map(str::to_owned))
+    };
+    let digest = |slot: usize| {
+        let span = sample.layout.slots[slot];
+        Sha256::of(&sample.bytes[span.offset as usize..(span.offset + span.len) as usize]).to_string()
+    };
+    for name in ["good.psp", "untrue.psp"] {
+        let (code, json) = folder.json(&format!("@{name} --key @1.pub"));
+        assert_eq!((code, said(&json, 1)), (0, ("frames-match".to_owned(), None)), "{name}");
+        assert_eq!(said(&json, 0), ("match".to_owned(), Some(digest(0))), "{name}");
+    }
+    let (code, json) = folder.json("@good.psp --key @1.pub --deep");
+    assert_eq!((code, said(&json, 1)), (0, ("match".to_owned(), Some(digest(1)))));
+    let (code, json) = folder.json("@untrue.psp --key @1.pub --deep");
+    assert_eq!((code, &json["files"][0]["class"]), (1, &"INTEGRITY".into()));
+    assert_eq!(said(&json, 1), ("mismatch".to_owned(), None));
+    let read_back =
+        crate::readback::verify(&std::fs::File::open(&untrue).unwrap(), &untrue, &[key(1).public_key()], false);
+    let error = read_back.map(drop).unwrap_err();
+    assert!(
+        failure::lines(&error).contains("error[INTEGRITY]") && format!("{error:#}").contains("slot `app`"),
+        "{error:#}"
+    );
 }
 
 #[test]

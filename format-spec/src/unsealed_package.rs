@@ -14,6 +14,8 @@ use crate::{Error, Record, Sha256, SlotDescriptor, Span, UnsealedIndex, gzip};
 struct LenientMetadata {
     package: LenientPackage,
     slots: Vec<LenientSlot>,
+    /// However the key is spelled.
+    pspf: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -64,9 +66,12 @@ impl UnsealedIndex {
             return Err(Error::Digest { part: "metadata", expected: Sha256(head.metadata_checksum), found });
         }
         let json = gzip::expand(metadata)?;
+        if says_sealed(&json) {
+            return Err(Error::SealRemoved);
+        }
         let parsed: LenientMetadata =
             serde_json::from_slice(&json).map_err(|error| Error::Json { reason: error.to_string() })?;
-        if says_sealed(&json) {
+        if parsed.pspf.is_some() {
             return Err(Error::SealRemoved);
         }
         let signer = PublicKey::from_bytes(&head.public_key).map_err(|_| Error::SignerKey { position: 0 })?;

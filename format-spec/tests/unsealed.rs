@@ -61,7 +61,10 @@ fn what_its_signature_covers_is_held_to_it() {
     refused(&package(&sound, |index| index[96] ^= 1), Class::Integrity, "metadata: SHA-256");
     refused(&package(&sound, |index| put(index, 64, &[0; 32])), Class::Integrity, "weak");
     refused(&package(&sound, |index| put(index, 64, key(6).public_key().as_bytes())), Class::Integrity, "signature 0");
-    refused(&package(&sound.replace("\"unknown\"", "\"pspf\""), |_| {}), Class::Integrity, "the seal was removed");
+    for key in ["pspf", "\\u0070spf"] {
+        let named = sound.replace("\"unknown\"", &format!("\"{key}\""));
+        refused(&package(&named, |_| {}), Class::Integrity, "the seal was removed");
+    }
     for (from, to) in [("\"sha256:", "\"sha256:sha256:"), ("\"sha256:", "\""), ("\"checksum\"", "\"checksums\"")] {
         refused(&package(&sound.replacen(from, to, 1), |_| {}), Class::Format, "metadata: ");
     }

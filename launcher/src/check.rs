@@ -1,181 +1,246 @@
-//! The full check of a file: every byte is read once, hashed once and compared (SPEC §8.2), on all cores.
+//! The full check of a file: every byte is compared with what was signed (SPEC §8.2).
+//!
+//! Where several digests of the same bytes are wanted, as of a frame, of its slot and of the file, the bytes are read
+//! once and every hasher gets that buffer: what is told of a file is true of one content, whatever happens to it
+//! meanwhile. Where one digest is enough, the parts are hashed on all cores.
 
-use alloc::string::ToString;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use pspf_format::tree::{EntryKind, SlotIndex};
-use pspf_format::{Error as FormatError, Hasher, Part, Sha256, SlotId, Span, VerifiedPackage};
+use pspf_format::tree::{EntryKind, SkippableHeader, SlotIndex};
+use pspf_format::{Error as FormatError, Hasher, Part, SealedIndex, Sha256, Slot, SlotId, Span, VerifiedPackage};
 
 use crate::frames::{self, Sink};
+use crate::slot_reader::untrue;
 use crate::sys::lock::Lock;
+use crate::sys::pages::Pages;
 use crate::sys::thread;
 use crate::{Error, PackageFile, Progress, slot_index};
 
 /// How much is read at once: it stays in the processor's cache until it is hashed.
 const CHUNK: usize = 256 << 10;
-/// A thread keeps its buffer on the heap.
+/// How much is read at once where two threads hash the same bytes: enough to be worth the start of the second one.
+const SHARED_CHUNK: usize = 4 << 20;
+/// Fewer bytes than these are hashed by one thread.
+const WORTH_A_THREAD: usize = 256 << 10;
+/// As many parts and frames are collected before they are compared, so that small slots keep all cores busy too.
+const BATCH: usize = 64;
+/// A thread keeps its buffer outside.
 const STACK: usize = 128 << 10;
+
+/// What of a slot is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// All stored bytes: of a slot with an index by the digests of the index and of the frames, of a raw slot by its
+    /// `sha256`.
+    #[default]
+    Frames,
+    /// Also the stored bytes of every slot as a whole with its `sha256`, which readers without a slot index go by.
+    Whole,
+    /// Also the content: every slot is decoded, and every file in it compared with the slot index.
+    Content,
+}
 
 /// What a full check does beside comparing every byte with what was signed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Thorough {
-    /// Every slot is decoded, every file in it compared with the slot index, and the stored bytes of every slot once
-    /// more as a whole with the slot's `sha256`, which readers without a slot index go by.
-    pub deep: bool,
-    /// The SHA-256 of the whole file is taken.
+    /// What of the slots is compared.
+    pub depth: Depth,
+    /// The SHA-256 of the whole file is taken, from the bytes that are compared.
     pub digest: bool,
 }
 
 /// What a full check found out beside that all is well.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// SHA-256 of the whole file, where it was asked for.
+    /// SHA-256 of the whole file, where it was asked for: of the very bytes that were compared.
     pub sha256: Option<Sha256>,
     /// Length in bytes.
     pub size: u64,
 }
 
 /// Compares every byte of the file with what was signed: the launcher, the padding, every slot's stored bytes and the
-/// base signature; metadata, table and trailer again. The stored bytes of a slot with an index are compared frame by
-/// frame with the digests in that index, and the index with its own.
+/// base signature; metadata, table, slot indexes and trailer again. One slot index is in memory at a time.
 ///
 /// # Errors
-/// [`Error::Package`] for the first part that differs.
+/// [`Error::Package`] for the first part that differs; [`Error::Io`] where the system does not let us look.
 pub fn check(file: &PackageFile, package: &VerifiedPackage, thorough: Thorough) -> Result<Checked, Error> {
     package.verify_base_signature().map_err(|error| file.wrong(error))?;
-    let indexes = package.slots().map(|slot| slot_index(file, slot)).collect::<Result<Vec<_>, _>>()?;
-    let mut pieces = pieces(package, &indexes, thorough)?;
-    if thorough.digest {
-        // The longest piece begins first.
-        let whole = Span { offset: 0, len: file.size() };
-        pieces.insert(0, Piece { span: whole, expected: Expected::Unknown });
-    }
-    let found = hash_all(file, &pieces)?;
-    // The trailer was not hashed on the way; the bytes that were verified are still those in the file.
-    if !package.sealed().is_from(file.trailer()?.as_slice()) {
-        return Err(file.wrong(FormatError::Changed));
-    }
-    if thorough.deep {
-        for (slot, index) in package.slots().zip(&indexes) {
-            let files = Files { package: file, index, hasher: Lock::new(Hasher::new()) };
-            frames::decode(file, slot, index, &files, 1, &Progress::silent())?;
-        }
-    }
-    Ok(Checked { sha256: found.filter(|_| thorough.digest), size: file.size() })
-}
-
-/// A range of the file with what it must be.
-struct Piece {
-    span: Span,
-    expected: Expected,
-}
-
-enum Expected {
-    /// Nothing but zero.
-    Padding,
-    /// A part with its digest.
-    Part(&'static str, Sha256),
-    /// Stored bytes of a slot, with their digest.
-    Slot(SlotId, Sha256),
-    /// Whatever it is.
-    Unknown,
-}
-
-/// The whole file in pieces: all that can be compared by itself.
-fn pieces(package: &VerifiedPackage, indexes: &[SlotIndex], thorough: Thorough) -> Result<Vec<Piece>, Error> {
-    let mut pieces = Vec::new();
+    let mut check = Check { file, package, waiting: Vec::new(), whole: thorough.digest.then(Hasher::new) };
     for (part, span) in package.layout().parts() {
         let expected = match part {
             None => Expected::Padding,
             Some(Part::Launcher) => Expected::Part("launcher", package.launcher_sha256()),
             Some(Part::Metadata) => Expected::Part("metadata", package.sealed().metadata_sha256()),
             Some(Part::SlotTable) => Expected::Part("slot table", package.sealed().slot_table_sha256()),
-            Some(Part::Trailer) => continue,
+            Some(Part::Trailer) => Expected::Trailer(package.sealed()),
             Some(Part::Slot(position)) => {
-                let (Some(slot), Some(index)) = (package.slots().nth(position), indexes.get(position)) else {
-                    return Err(Error::Internal { what: "a part without a slot" });
-                };
-                let id = &slot.metadata.id;
-                // The index itself was compared when it was read.
-                pieces.extend(index.frames.iter().map(|frame| Piece {
-                    span: Span { offset: span.offset.saturating_add(frame.offset), len: u64::from(frame.stored_size) },
-                    expected: Expected::Slot(id.clone(), frame.sha256),
-                }));
-                if slot.metadata.operations.has_index() && !thorough.deep {
-                    continue;
-                }
-                Expected::Slot(id.clone(), slot.metadata.sha256)
+                check.slot(position, thorough.depth)?;
+                continue;
             }
         };
-        pieces.push(Piece { span, expected });
+        check.waiting.push(Piece { span, expected });
     }
-    Ok(pieces)
+    check.compare_waiting(None)?;
+    Ok(Checked { sha256: check.whole.map(Hasher::finish), size: file.size() })
 }
 
-/// What the threads found.
-#[derive(Default)]
-struct Outcome {
-    whole: Option<Sha256>,
-    /// The first piece that differs.
-    failure: Option<(usize, Error)>,
+/// A check on its way through the file.
+struct Check<'a> {
+    file: &'a PackageFile,
+    package: &'a VerifiedPackage,
+    /// What comes next in the file and was not compared yet, without a gap.
+    waiting: Vec<Piece<'a>>,
+    /// Hasher of the file.
+    whole: Option<Hasher>,
+}
+
+impl<'a> Check<'a> {
+    fn slot(&mut self, position: usize, depth: Depth) -> Result<(), Error> {
+        let Some(slot) = self.package.slots().nth(position) else {
+            return Err(Error::Internal { what: "a part without a slot" });
+        };
+        let index = slot_index(self.file, slot)?;
+        let mut hasher = (depth >= Depth::Whole && slot.metadata.index.is_some()).then(Hasher::new);
+        if hasher.is_some() || self.waiting.len() >= BATCH {
+            self.compare_waiting(None)?;
+        }
+        self.waiting.extend(pieces(slot, &index));
+        if let Some(hasher) = &mut hasher {
+            self.compare_waiting(Some(hasher))?;
+        }
+        if let Some(hasher) = hasher {
+            Expected::Slot(&slot.metadata.id, slot.metadata.sha256).hold(self.file, hasher.finish())?;
+        }
+        if depth == Depth::Content {
+            let files = Files { package: self.file, index: &index, hasher: Lock::new(Hasher::new()) };
+            frames::decode(self.file, slot, &index, &files, 1, &Progress::silent())?;
+        }
+        Ok(())
+    }
+
+    /// Compares what waits, in order and with these hashers beside, or where there are none on all cores.
+    fn compare_waiting(&mut self, slot: Option<&mut Hasher>) -> Result<(), Error> {
+        let pieces = core::mem::take(&mut self.waiting);
+        let mut also: Vec<&mut Hasher> = self.whole.iter_mut().chain(slot).collect();
+        if also.is_empty() {
+            return compare_on_all(self.file, &pieces);
+        }
+        let mut buffer = buffer(self.file, SHARED_CHUNK)?;
+        pieces.iter().try_for_each(|piece| piece.compare(self.file, &mut buffer, &mut also))
+    }
+}
+
+/// All stored bytes of a slot, in order.
+fn pieces<'a>(slot: Slot<'a>, index: &SlotIndex) -> Vec<Piece<'a>> {
+    let Slot { metadata, span } = slot;
+    let Some(stored) = &metadata.index else {
+        return Vec::from([Piece { span, expected: Expected::Slot(&metadata.id, metadata.sha256) }]);
+    };
+    let header = SkippableHeader::new(u32::try_from(stored.stored_size).unwrap_or(0)).to_bytes();
+    let frames = index.frames.iter().map(|frame| (u64::from(frame.stored_size), frame.sha256));
+    let tail = [(header.len() as u64, Sha256::of(&header)), (stored.stored_size, stored.sha256)];
+    let mut offset = span.offset;
+    let place = |(len, sha256)| {
+        let span = Span { offset, len };
+        offset = offset.saturating_add(len);
+        Piece { span, expected: Expected::Slot(&metadata.id, sha256) }
+    };
+    frames.chain(tail).map(place).collect()
+}
+
+fn buffer(file: &PackageFile, len: usize) -> Result<Pages, Error> {
+    Pages::new(len).map_err(|errno| Error::io("checking", file.path(), errno))
+}
+
+/// A range of the file with what it must be.
+struct Piece<'a> {
+    span: Span,
+    expected: Expected<'a>,
+}
+
+enum Expected<'a> {
+    /// Nothing but zero.
+    Padding,
+    /// A part with its digest.
+    Part(&'static str, Sha256),
+    /// Stored bytes of a slot, with their digest.
+    Slot(&'a SlotId, Sha256),
+    /// The trailer that was verified.
+    Trailer(&'a SealedIndex),
 }
 
 /// Hashes and compares every piece. Of several that differ the first is told, whatever the threads did.
-fn hash_all(file: &PackageFile, pieces: &[Piece]) -> Result<Option<Sha256>, Error> {
+fn compare_on_all(file: &PackageFile, pieces: &[Piece<'_>]) -> Result<(), Error> {
     let next = AtomicUsize::new(0);
-    let outcome = Lock::new(Outcome::default());
-    let work = || {
-        let mut buffer = vec![0; CHUNK];
+    let failure = Lock::new(None::<(usize, Error)>);
+    let work = |mut buffer: Pages| {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(piece) = pieces.get(number) else { return };
-            let found = piece.compare(file, &mut buffer);
-            outcome.with(|outcome| match found {
-                Ok(found) if matches!(piece.expected, Expected::Unknown) => outcome.whole = Some(found),
-                Ok(_) => {}
-                Err(error) if outcome.failure.as_ref().is_none_or(|(first, _)| number < *first) => {
-                    outcome.failure = Some((number, error));
-                }
-                Err(_) => {}
-            });
+            if let Err(error) = piece.compare(file, &mut buffer, &mut []) {
+                failure.with(|failure| {
+                    if failure.as_ref().is_none_or(|(first, _)| number < *first) {
+                        *failure = Some((number, error));
+                    }
+                });
+            }
         }
     };
-    thread::on_all(thread::cores().min(pieces.len()).saturating_sub(1), STACK, &work);
-    let outcome = outcome.into_inner();
-    outcome.failure.map_or(Ok(outcome.whole), |(_, error)| Err(error))
+    let others = thread::cores().min(pieces.len()).saturating_sub(1);
+    thread::on_all_with(others, STACK, &|| buffer(file, CHUNK), &work)?;
+    failure.into_inner().map_or(Ok(()), |(_, error)| Err(error))
 }
 
-impl Piece {
-    /// The digest of what is in the file.
-    fn compare(&self, file: &PackageFile, buffer: &mut [u8]) -> Result<Sha256, Error> {
+impl Piece<'_> {
+    /// Reads it once, for its own digest and for what `also` hashes, on another core where there is one.
+    fn compare(&self, file: &PackageFile, buffer: &mut [u8], also: &mut [&mut Hasher]) -> Result<(), Error> {
         let mut hasher = Hasher::new();
         let mut done = 0;
         while done < self.span.len {
-            let len = usize::try_from(self.span.len.saturating_sub(done)).unwrap_or(CHUNK).min(buffer.len());
+            let len = usize::try_from(self.span.len.saturating_sub(done)).unwrap_or(usize::MAX).min(buffer.len());
             let chunk = buffer.get_mut(..len).unwrap_or_default();
             let offset = self.span.offset.saturating_add(done);
             file.read_at(chunk, offset)?;
-            if matches!(self.expected, Expected::Padding)
-                && let Some(at) = chunk.iter().position(|&byte| byte != 0)
-            {
-                return Err(file.wrong(FormatError::Padding { offset: offset.saturating_add(at as u64) }));
+            let chunk = &*chunk;
+            self.expected.look_at(file, chunk, offset)?;
+            let alone = also.is_empty() || len < WORTH_A_THREAD;
+            let mut beside = || also.iter_mut().for_each(|hasher| hasher.update(chunk));
+            if alone {
+                beside();
+                hasher.update(chunk);
+            } else {
+                thread::beside(STACK, &mut beside, || hasher.update(chunk));
             }
-            hasher.update(chunk);
             done = done.saturating_add(len as u64);
         }
-        let found = hasher.finish();
-        let wrong = match &self.expected {
-            Expected::Part(part, expected) if *expected != found => {
-                FormatError::Digest { part, expected: *expected, found }
+        self.expected.hold(file, hasher.finish())
+    }
+}
+
+impl Expected<'_> {
+    /// Compares bytes that no digest is known of; a trailer comes in one piece.
+    fn look_at(&self, file: &PackageFile, chunk: &[u8], offset: u64) -> Result<(), Error> {
+        match self {
+            Self::Padding => match chunk.iter().position(|&byte| byte != 0) {
+                Some(at) => Err(file.wrong(FormatError::Padding { offset: offset.saturating_add(at as u64) })),
+                None => Ok(()),
+            },
+            // Its signatures were verified; the bytes that they were verified of are still those in the file.
+            Self::Trailer(sealed) if !sealed.is_from(chunk) => Err(file.wrong(FormatError::Changed)),
+            Self::Trailer(_) | Self::Part(..) | Self::Slot(..) => Ok(()),
+        }
+    }
+
+    /// Compares a digest with the expected one, where one is known.
+    fn hold(&self, file: &PackageFile, found: Sha256) -> Result<(), Error> {
+        Err(file.wrong(match *self {
+            Self::Part(part, expected) if expected != found => FormatError::Digest { part, expected, found },
+            Self::Slot(slot, expected) if expected != found => {
+                FormatError::SlotDigest { slot: slot.clone(), expected, found }
             }
-            Expected::Slot(slot, expected) if *expected != found => {
-                FormatError::SlotDigest { slot: slot.clone(), expected: *expected, found }
-            }
-            _ => return Ok(found),
-        };
-        Err(file.wrong(wrong))
+            _ => return Ok(()),
+        }))
     }
 }
 
@@ -199,10 +264,7 @@ impl Sink for Files<'_> {
         let Some(found) = found else { return Ok(()) };
         match entry.kind {
             EntryKind::File { sha256, .. } if sha256 == found => Ok(()),
-            _ => {
-                let (at, reason) = (entry.path.to_string(), "its content is not what the slot index says");
-                Err(self.package.wrong(FormatError::Content { at, reason }))
-            }
+            _ => Err(untrue(self.package, entry.path.as_str())),
         }
     }
 }

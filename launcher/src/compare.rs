@@ -1,10 +1,12 @@
 //! Compares an extracted slot with its index, in full: nothing missing, nothing changed, nothing added.
 
+use alloc::borrow::ToOwned;
 use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use pspf_format::tree::{Entry, EntryKind, SlotIndex};
@@ -16,32 +18,51 @@ use rustix::io::Errno;
 use crate::disk;
 use crate::error::OsError;
 use crate::path::concat;
+use crate::sys::pages::Pages;
 use crate::sys::thread::{self, First};
 
 /// How much of a file is read at once.
 const CHUNK: usize = 256 << 10;
-/// The buffer is on the heap.
+/// The buffer is outside.
 const STACK: usize = 128 << 10;
+
+/// The first difference between a tree on disk and its index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// The content of the file at this path, and nothing before it.
+    Content(String),
+    /// Anything else, in words.
+    Other(String),
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Content(path) => write!(f, "the content of `{path}` changed"),
+            Self::Other(words) => f.write_str(words),
+        }
+    }
+}
 
 /// Why a comparison ended early.
 pub(crate) enum Stop {
-    /// It differs; how, in words.
-    Differs(String),
+    /// It differs.
+    Differs(Difference),
     /// The system did not let us look at this path, which says nothing about the slot.
     CannotTell(CString, Errno),
 }
 
 impl Stop {
     fn differs<T>(reason: String) -> Result<T, Self> {
-        Err(Self::Differs(reason))
+        Err(Self::Differs(Difference::Other(reason)))
     }
 
     /// An error at `path`: only some say that the tree is not what it was.
     fn at(path: &str, errno: Errno) -> Self {
         match errno {
-            Errno::NOENT => Self::Differs(format!("`{path}` is missing")),
+            Errno::NOENT => Self::Differs(Difference::Other(format!("`{path}` is missing"))),
             Errno::NOTDIR | Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::ACCESS => {
-                Self::Differs(format!("`{path}` cannot be read: {}", OsError::from(errno)))
+                Self::Differs(Difference::Other(format!("`{path}` cannot be read: {}", OsError::from(errno))))
             }
             _ => Self::CannotTell(concat(&[path.as_bytes()]), errno),
         }
@@ -67,6 +88,10 @@ struct Tree<'a> {
 impl Tree<'_> {
     /// Every entry is there, and is what it was. Directories come first, so that the way to each entry is known.
     fn entries(&self) -> Result<(), Stop> {
+        let root = rustix::fs::fstat(self.root).map_err(|errno| Stop::at(".", errno))?;
+        if root.st_mode & 0o7777 != 0o555 {
+            return Stop::differs("the mode of its directory changed".to_owned());
+        }
         // Device and inode of each entry.
         let mut seen = Vec::with_capacity(self.index.entries.len());
         for entry in &self.index.entries {
@@ -141,21 +166,22 @@ impl Tree<'_> {
         let entries = &self.index.entries;
         let next = AtomicUsize::new(0);
         let failure = First::new();
-        let work = || {
-            let mut buffer = vec![0; CHUNK];
+        let work = |mut buffer: Pages| {
             while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let EntryKind::File { sha256, .. } = &entry.kind else { continue };
                 let path = entry.path.as_str();
                 let problem = match hash(self.root, path, &mut buffer) {
                     Ok(found) if found == *sha256 => continue,
-                    Ok(_) => Stop::Differs(format!("the content of `{path}` changed")),
+                    Ok(_) => Stop::Differs(Difference::Content(path.to_owned())),
                     Err(errno) => Stop::at(path, errno),
                 };
                 failure.set(problem);
                 next.store(usize::MAX / 2, Ordering::Relaxed);
             }
         };
-        thread::on_all(thread::cores().min(entries.len()).saturating_sub(1), STACK, &work);
+        let others = thread::cores().min(entries.len()).saturating_sub(1);
+        let no_memory = |errno| Stop::CannotTell(CString::default(), errno);
+        thread::on_all_with(others, STACK, &|| Pages::new(CHUNK).map_err(no_memory), &work)?;
         failure.into_inner().map_or(Ok(()), Err)
     }
 }
@@ -175,7 +201,7 @@ fn same_kind(entry: &Entry, stat: &Stat) -> bool {
 
 fn hash(root: BorrowedFd<'_>, path: &str, buffer: &mut [u8]) -> rustix::io::Result<Sha256> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(root, concat(&[path.as_bytes()]).as_c_str(), flags, Mode::empty())?;
+    let file = disk::open_at(root, concat(&[path.as_bytes()]).as_c_str(), flags, Mode::empty())?;
     let mut hasher = Hasher::new();
     let mut at = 0;
     loop {

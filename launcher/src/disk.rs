@@ -5,21 +5,33 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::fs::{CWD, Mode, OFlags, RawDir};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::path::Arg;
 
 /// How much is read at once where nobody knows how much there is.
 const CHUNK: usize = 16 << 10;
 
+/// Opens whatever it is: the one way to do so, because on some file systems a signal interrupts it.
+pub(crate) fn open_at(
+    parent: impl AsFd,
+    name: impl Arg + Copy,
+    flags: OFlags,
+    mode: Mode,
+) -> rustix::io::Result<OwnedFd> {
+    let parent = parent.as_fd();
+    retry_on_intr(|| rustix::fs::openat(parent, name, flags, mode))
+}
+
 /// Opens for reading.
 pub(crate) fn open(path: &CStr) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    open_at(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Opens a directory that is no symbolic link.
 pub(crate) fn open_directory(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
+    open_at(parent, name, flags, Mode::empty())
 }
 
 /// A new directory with mode 0700.

@@ -10,7 +10,7 @@ use core::fmt;
 use pspf_format::{Class, Shown};
 use rustix::io::Errno;
 
-use crate::path::shown;
+use crate::path::{is_below, shown};
 use crate::sys::{stdio, strerror};
 
 /// An error of the operating system; its text is the C library's, with the number.
@@ -21,6 +21,11 @@ impl OsError {
     /// The number.
     pub fn code(self) -> i32 {
         self.0.raw_os_error()
+    }
+
+    /// Whether the machine, or a limit of the process, lacks what no path can give.
+    pub(crate) fn is_lack(self) -> bool {
+        matches!(self.0, Errno::NOMEM | Errno::MFILE | Errno::NFILE)
     }
 }
 
@@ -54,6 +59,8 @@ pub enum Error {
     Full { action: &'static str, path: CString, source: OsError, slot: String, needed: u64, free: u64 },
     /// A package is a regular file.
     NotAFile { path: CString, what: &'static str },
+    /// A directory cannot be used for the cache.
+    Unfit { reason: String },
     /// No candidate for the cache can be used; each with its reason.
     NoCache { tried: Vec<(CString, String)> },
     /// The program is not where the package says.
@@ -81,9 +88,14 @@ impl Error {
         Self::Io { action, path: path.into(), source: source.into() }
     }
 
-    /// Whether another place for the cache may do better.
-    pub(crate) fn is_of_the_place(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Full { .. })
+    /// Whether another place for the cache may do better than this one: not where the package itself cannot be read, nor
+    /// where there is no memory or no descriptor.
+    pub(crate) fn is_of_the_place(&self, place: &CStr) -> bool {
+        match self {
+            Self::Unfit { .. } | Self::Full { .. } => true,
+            Self::Io { path, source, .. } => !source.is_lack() && is_below(path, place),
+            _ => false,
+        }
     }
 
     /// The class, which decides the exit code.
@@ -93,6 +105,7 @@ impl Error {
             Self::Io { .. }
             | Self::Full { .. }
             | Self::NotAFile { .. }
+            | Self::Unfit { .. }
             | Self::NoCache { .. }
             | Self::Exists { .. } => Class::Io,
             Self::EntryMissing { .. } | Self::ForeignSlot { .. } => Class::Entry,
@@ -110,8 +123,12 @@ impl Error {
                 "free some space, or use a directory with more (PSPF_CACHE_DIR for the cache)"
             }
             Self::Io { source: OsError(Errno::NOENT), .. } => "is the path right?",
+            Self::Io { source: OsError(Errno::NOMEM), .. } => "is there a limit (ulimit -v, a container)?",
+            Self::Io { source: OsError(Errno::MFILE | Errno::NFILE), .. } => "allow more open files (ulimit -n)",
             Self::Io { .. } | Self::NotAFile { .. } => return None,
-            Self::NoCache { .. } => "set PSPF_CACHE_DIR to a directory of yours on a file system that allows programs",
+            Self::Unfit { .. } | Self::NoCache { .. } => {
+                "set PSPF_CACHE_DIR to a directory of yours on a file system that allows programs"
+            }
             Self::EntryMissing { .. } => "`pspf cache verify` repairs what was removed from the cache",
             Self::NotExecutable { .. } => "was it packed for another machine?",
             Self::InterpreterMissing { .. } => {
@@ -137,6 +154,7 @@ impl fmt::Display for Error {
                 write!(f, "{action} {path}: {source}: slot `{slot}` needs {needed} bytes, {free} are free")
             }
             Self::NotAFile { path, what } => write!(f, "reading {}: {what}", shown(path)),
+            Self::Unfit { reason } => f.write_str(reason),
             Self::NoCache { tried } => {
                 f.write_str("no directory for the cache can be used")?;
                 tried.iter().try_for_each(|(path, reason)| write!(f, "; {}: {reason}", shown(path)))

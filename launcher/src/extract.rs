@@ -145,7 +145,7 @@ impl Disk<'_> {
         };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let name = entry.path.as_str();
-        let fd = rustix::fs::openat(self.root, name, flags, Mode::from_raw_mode(u32::from(bits)));
+        let fd = disk::open_at(self.root, name, flags, Mode::from_raw_mode(u32::from(bits)));
         fd.map_err(self.failed("creating", name))
     }
 

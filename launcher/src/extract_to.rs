@@ -5,11 +5,11 @@ use core::ffi::CStr;
 
 use pspf_format::Slot;
 use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::cache::{fresh_name, remove_directory};
-use crate::disk::create_directory;
+use crate::disk::{self, create_directory};
 use crate::path::{concat, join};
 use crate::sys::signals::Ignored;
 use crate::{Error, Modes, PackageFile, Progress, extract_slot, slot_index};
@@ -31,7 +31,7 @@ pub fn extract_to(
     let path = join(directory, target.to_bytes());
     let failed = |errno: Errno| Error::io("extracting to", &path, errno);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let parent = rustix::fs::open(directory, flags, Mode::empty()).map_err(failed)?;
+    let parent = disk::open_at(CWD, directory, flags, Mode::empty()).map_err(failed)?;
     if rustix::fs::statat(&parent, target.as_c_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok() {
         return Err(Error::Exists { path });
     }

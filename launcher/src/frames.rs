@@ -64,7 +64,8 @@ pub(crate) fn decode(
         failure: First::new(),
     };
     // Without another thread the work takes longer and is done all the same.
-    thread::on_all(threads.min(threads_for(index)).saturating_sub(1), STACK, &|| work.run());
+    let others = threads.min(threads_for(index)).saturating_sub(1);
+    thread::on_all_with(others, STACK, &|| work.tools(), &|mut tools| work.run(&mut tools))?;
     work.failure.into_inner().map_or(Ok(()), Err)
 }
 
@@ -129,9 +130,9 @@ impl Work<'_> {
     }
 
     /// Takes one frame after the other until there is none, or until any thread fails.
-    fn run(&self) {
+    fn run(&self, tools: &mut Tools) {
         let prepared = if self.begun.swap(true, Ordering::Relaxed) { Ok(()) } else { self.prepare() };
-        if let Err(error) = prepared.and_then(|()| self.tools()).and_then(|mut tools| self.frames(&mut tools)) {
+        if let Err(error) = prepared.and_then(|()| self.frames(tools)) {
             self.failure.set(error);
         }
     }
@@ -142,7 +143,7 @@ impl Work<'_> {
         Ok(Tools {
             stored: Pages::new(most(|frame| frame.stored_size)).map_err(lacking)?,
             expanded: Pages::new(most(|frame| frame.expanded_size)).map_err(lacking)?,
-            decoder: DCtx::try_create().ok_or_else(|| lacking(rustix::io::Errno::NOMEM))?,
+            decoder: decoder(self.package)?,
         })
     }
 
@@ -246,6 +247,11 @@ impl Work<'_> {
             part => self.sink.write(number, window.start.saturating_sub(entry.content), part),
         }
     }
+}
+
+/// A decoder, which has all its memory from now on: what it says later is about the bytes that it gets.
+pub(crate) fn decoder(package: &PackageFile) -> Result<DCtx<'static>, Error> {
+    DCtx::try_create().ok_or_else(|| Error::io("decoding", package.path(), rustix::io::Errno::NOMEM))
 }
 
 /// Whether these bytes are one frame and nothing more.

@@ -12,7 +12,7 @@ use core::time::Duration;
 use pspf_format::VerifiedPackage;
 use rustix::io::Errno;
 
-use crate::cache::{Access, Cache, Candidate, candidates, needed};
+use crate::cache::{Access, Cache, Candidate, Staging, candidates, needed};
 use crate::command::Command;
 use crate::supervise::supervise;
 use crate::sys::process::execve;
@@ -72,7 +72,7 @@ pub fn run_package(
         }
         Place::Private(cache, directory) => {
             let run = || start(file, package, &cache, invocation);
-            supervise(run, || remove_private(&directory))
+            supervise(run, || drop(directory))
         }
     }
 }
@@ -81,62 +81,47 @@ pub fn run_package(
 enum Place {
     Kept(Cache),
     /// In a directory of this process alone, removed when the application ends.
-    Private(Cache, CString),
+    Private(Cache, Staging),
 }
 
 /// Makes the slots ready in the first candidate that can hold them.
 #[inline(never)]
 fn prepare(environment: &Environment, file: &PackageFile, package: &VerifiedPackage) -> Result<Place, Error> {
-    let mut tried = Vec::new();
-    for candidate in candidates(environment) {
-        let reason = match Cache::writable(&candidate, Access::Private) {
-            Ok(cache) => match cache.make_ready(file, package) {
-                Ok(()) => return Ok(Place::Kept(cache)),
-                Err(error) if error.is_of_the_place() && !candidate.explicit => error.to_string(),
-                Err(error) => return Err(error),
-            },
-            Err(reason) => reason,
-        };
-        tried.push((candidate.path.clone(), reason));
-        if candidate.explicit {
-            return Err(Error::NoCache { tried });
-        }
+    let is_named = candidates(environment).next().is_some_and(|candidate| candidate.explicit);
+    match Cache::in_first_place(environment, Access::Private, |cache| cache.make_ready(file, package)) {
+        Ok((cache, ())) => Ok(Place::Kept(cache)),
+        Err(Error::NoCache { tried }) if !is_named => private(file, package, tried),
+        Err(error) => Err(error),
     }
-    private(file, package, tried)
 }
 
-/// The last resort: a directory that nobody else can have prepared.
+/// The last resort: a directory beside the last candidate that nobody else can have prepared.
 fn private(file: &PackageFile, package: &VerifiedPackage, mut tried: Vec<(CString, String)>) -> Result<Place, Error> {
     let Some((base, _)) = tried.last().and_then(|(path, _)| path::split(path)) else {
         return Err(Error::NoCache { tried });
     };
-    let directory = path::concat(&[base, b"/pspf-", crate::cache::fresh_name().to_bytes()]);
-    let candidate = Candidate { path: directory.clone(), explicit: true };
-    let reason = match Cache::writable(&candidate, Access::Private) {
-        Ok(cache) => match cache.make_ready(file, package) {
-            Ok(()) => {
-                let (path, reason) = tried.last().cloned().unwrap_or_default();
-                let path = path.to_string_lossy();
-                crate::error::warn(&format!("{path}: {reason}; unpacking for this run alone"));
-                return Ok(Place::Private(cache, directory));
-            }
-            Err(error) => {
-                remove_private(&directory);
-                if !error.is_of_the_place() {
-                    return Err(error);
-                }
-                error.to_string()
-            }
-        },
-        Err(reason) => reason,
+    let base = path::concat(&[base]);
+    let made = || {
+        let directory = Staging::private(&base).map_err(|error| (base.clone(), error))?;
+        let candidate = Candidate { path: path::join(&base, directory.name().to_bytes()), explicit: true };
+        let cache = Cache::writable(&candidate, Access::Private);
+        match cache.and_then(|cache| cache.make_ready(file, package).map(|()| cache)) {
+            Ok(cache) => Ok((cache, directory)),
+            Err(error) => Err((candidate.path, error)),
+        }
     };
-    tried.push((directory, reason));
-    Err(Error::NoCache { tried })
-}
-
-fn remove_private(directory: &CStr) {
-    if let Some((parent, name)) = path::split(directory) {
-        crate::cache::remove_directory(&path::concat(&[parent]), &path::concat(&[name]));
+    match made() {
+        Ok((cache, directory)) => {
+            let (path, reason) = tried.last().cloned().unwrap_or_default();
+            let path = path.to_string_lossy();
+            crate::error::warn(&format!("{path}: {reason}; unpacking for this run alone"));
+            Ok(Place::Private(cache, directory))
+        }
+        Err((place, error)) if error.is_of_the_place(&place) => {
+            tried.push((place, error.to_string()));
+            Err(Error::NoCache { tried })
+        }
+        Err((_, error)) => Err(error),
     }
 }
 
@@ -174,6 +159,7 @@ fn failure(program: CString, errno: Errno) -> Error {
         Errno::NOENT if rustix::fs::stat(program.as_c_str()).is_err() => Error::EntryMissing { program },
         Errno::NOENT => Error::InterpreterMissing { program },
         Errno::TOOBIG => Error::io("passing the arguments to", &program, errno),
+        Errno::NAMETOOLONG => Error::io("executing", &program, errno),
         _ => Error::NotExecutable { program, source: errno.into() },
     }
 }

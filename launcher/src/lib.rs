@@ -31,7 +31,7 @@ mod supervise;
 #[expect(unsafe_code, reason = "the only module that may: each use has its SAFETY note")]
 pub mod sys;
 
-pub use check::{Checked, Thorough, check};
+pub use check::{Checked, Depth, Thorough, check};
 pub use environment::Environment;
 pub use error::{Error, OsError, report};
 pub use extract::{Modes, extract_slot};

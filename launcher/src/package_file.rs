@@ -10,7 +10,7 @@ use pspf_format::{
     Error as FormatError, SealedIndex, Span, TRAILER_LEN, Trailer, UnsealedIndex, UnverifiedPackage, VerifiedPackage,
 };
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::{Error, disk};
 
@@ -32,7 +32,7 @@ impl PackageFile {
     pub fn open(path: &CStr) -> Result<Self, Error> {
         // Without waiting: a pipe is refused below, not waited for.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::io("opening", path, errno))?;
+        let file = disk::open_at(CWD, path, flags, Mode::empty()).map_err(|errno| Error::io("opening", path, errno))?;
         Self::from_file(file, path)
     }
 

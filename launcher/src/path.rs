@@ -19,6 +19,12 @@ pub(crate) fn join(directory: &CStr, name: &[u8]) -> CString {
     }
 }
 
+/// Whether `path` is `directory` or lies below it, by its text.
+pub(crate) fn is_below(path: &CStr, directory: &CStr) -> bool {
+    let rest = path.to_bytes().strip_prefix(directory.to_bytes());
+    rest.is_some_and(|rest| matches!(rest, [] | [b'/', ..]) || directory.to_bytes().ends_with(b"/"))
+}
+
 pub(crate) fn is_absolute(path: &[u8]) -> bool {
     path.starts_with(b"/")
 }
@@ -64,6 +70,19 @@ mod tests {
             [(c"/a", "b", c"/a/b"), (c"/", "b", c"/b"), (c"/a/", "b", c"/a/b"), (c"", "b", c"b"), (c"/a", "", c"/a")]
         {
             assert_eq!(join(directory, name.as_bytes()).as_c_str(), expected);
+        }
+    }
+
+    #[test]
+    fn what_lies_below() {
+        for (path, directory, expected) in [
+            (c"/a/b", c"/a", true),
+            (c"/a", c"/a", true),
+            (c"/ab", c"/a", false),
+            (c"/a", c"/", true),
+            (c"/", c"/a", false),
+        ] {
+            assert_eq!(is_below(path, directory), expected, "{path:?} {directory:?}");
         }
     }
 

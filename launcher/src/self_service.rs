@@ -3,12 +3,11 @@
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 
 use pspf_format::VerifiedPackage;
 
 use crate::cache::{Access, Cache, candidates, needed, progress};
-use crate::{Environment, Error, PackageFile, Thorough, check};
+use crate::{Depth, Environment, Error, PackageFile, Thorough, check};
 
 /// What to answer to this value of `PSPF_SELF`.
 ///
@@ -25,7 +24,7 @@ pub(crate) fn answer(value: &[u8], file: &PackageFile, environment: &Environment
         ("info", _) => info(&open(unverified()?.verify())?),
         ("check", _) => {
             let package = open(unverified()?.verify_all())?;
-            let checked = check(file, &package, Thorough { deep: true, digest: true })?;
+            let checked = check(file, &package, Thorough { depth: Depth::Content, digest: true })?;
             format!(
                 "no damage: {} bytes{}\nself-signed by ed25519:{}\n\
                  This finds damage, not forgery: a forger signs with a key of his own. \
@@ -69,19 +68,9 @@ fn extract(
     environment: &Environment,
 ) -> Result<String, Error> {
     let slot = package.slot(id).ok_or_else(|| Error::UnknownSlot { slot: id.to_owned() })?;
-    let mut tried = Vec::new();
-    for candidate in candidates(environment) {
-        let reason = match Cache::writable(&candidate, Access::Private) {
-            Ok(cache) => match cache.obtain(file, slot, &progress(package, &[slot])) {
-                Ok(_) => return Ok(format!("{}\n", cache.slot_path(slot).to_string_lossy())),
-                Err(error) if error.is_of_the_place() && !candidate.explicit => error.to_string(),
-                Err(error) => return Err(error),
-            },
-            Err(reason) => reason,
-        };
-        tried.push((candidate.path, reason));
-    }
-    Err(Error::NoCache { tried })
+    let obtain = |cache: &Cache| cache.obtain(file, slot, &progress(package, &[slot]));
+    let (cache, ()) = Cache::in_first_place(environment, Access::Private, obtain)?;
+    Ok(format!("{}\n", cache.slot_path(slot).to_string_lossy()))
 }
 
 fn cache(package: &VerifiedPackage, environment: &Environment) -> String {

@@ -10,22 +10,18 @@
 
 mod cache;
 mod extraction;
-#[allow(dead_code, reason = "a part of it is used here")]
-#[path = "../it/forge.rs"]
-mod forge;
 mod hostile;
 mod keys;
 mod metadata;
 mod package;
 mod process;
-#[allow(dead_code, reason = "a part of it is used here")]
-#[path = "../../format-spec/tests/common/raw.rs"]
-mod raw;
 mod seal;
 mod slot;
 mod trust;
 
 use std::io::Write;
+
+use pspf_tests::{forge, raw};
 
 /// Whether sweeps take everything instead of a sample.
 fn full_sweep() -> bool {

@@ -222,7 +222,71 @@ fn a40_w12_a_foreign_last_candidate(who: Who) {
     assert_eq!(snapshot(&tmp), before, "the private directory is gone, the foreign one as it was");
 }
 
+/// What every place lacks is told at once: no other place is tried, and none is suggested.
+fn a_lack_is_no_matter_of_the_place(who: Who) {
+    let sandbox = Sandbox::new(who);
+    let database = sandbox.write("passwd", "");
+    let limits = (4..9).map(|count| format!("ulimit -n {count}"));
+    let limits = limits.chain((2000..4000).step_by(200).map(|size| format!("ulimit -v {size}")));
+    let mut lacking = 0;
+    for limit in limits {
+        pspf_tests::sandbox::remove_tree(&sandbox.cache());
+        let script = format!("{limit}; exec '{}' exit 5", probe_package().file.display());
+        let mount = format!("mount --bind '{}' /etc/passwd", database.display());
+        let run = Run::new(&sandbox, "sh").args(["-c", &script]).without("PSPF_CACHE_DIR").mounting(mount);
+        let output = run.spawn().wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        lacking += u32::from(output.status.code() == Some(123));
+        assert!(!said.contains("PSPF_CACHE_DIR"), "{limit}: {said}");
+        assert_eq!(names(&sandbox.root().join("tmp")), [""; 0], "{limit}: {said}");
+    }
+    assert!(lacking > 2, "only {lacking} starts lacked something");
+}
+
+/// What a start left that died while its application ran from a directory of its own goes with the next such start,
+/// but not while the application lives on.
+fn a_private_directory_of_the_dead_is_reclaimed(who: Who) {
+    assert!(rustix::process::geteuid().is_root(), "this test gives files to another user: run it as root");
+    let sandbox = Sandbox::new(who);
+    let tmp = sandbox.root().join("tmp");
+    fs::set_permissions(&tmp, fs::Permissions::from_mode(0o1777)).unwrap();
+    chown(&tmp, Some(0), Some(0)).unwrap();
+    for name in [&*format!("pspf-{}", euid(&sandbox)), "pspf-.tmp-1-of-another"] {
+        fs::create_dir(tmp.join(name)).unwrap();
+        chown(tmp.join(name), Some(FOREIGN), Some(FOREIGN)).unwrap();
+    }
+    let before = names(&tmp);
+    let database = sandbox.write("passwd", "");
+    let script = format!("mount --bind '{}' /etc/passwd", database.display());
+    let at = |args: &[&str]| {
+        let run = Run::new(&sandbox, &probe_package().file).args(args).without("PSPF_CACHE_DIR").without("HOME");
+        run.mounting(script.clone())
+    };
+    let mut child = at(&["wait"]).spawn();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    let launcher = rustix::process::Pid::from_child(&child);
+    let children = format!("/proc/{0}/task/{0}/children", launcher.as_raw_nonzero());
+    let application = fs::read_to_string(children).unwrap().trim().parse().unwrap();
+    let application = rustix::process::Pid::from_raw(application).unwrap();
+    rustix::process::kill_process(launcher, rustix::process::Signal::KILL).unwrap();
+    child.wait().unwrap();
+    let left: Vec<String> = names(&tmp).into_iter().filter(|name| !before.contains(name)).collect();
+    assert_eq!(left.len(), 1);
+    at(&["exit", "5"]).status(5).any_stderr().run();
+    assert!(tmp.join(&left[0]).exists(), "its application lives");
+    rustix::process::kill_process(application, rustix::process::Signal::KILL).unwrap();
+    // Its end of the pipe is closed when it is gone.
+    out.read_line(&mut line).unwrap();
+    at(&["exit", "5"]).status(5).any_stderr().run();
+    assert_eq!(names(&tmp), before);
+}
+
 as_both! {
+    a_lack_is_no_matter_of_the_place
+    a_private_directory_of_the_dead_is_reclaimed
     candidates_in_their_order
     relative_and_missing_places_are_passed_over
     a41_a_named_place_that_cannot_be_used_is_an_error

@@ -268,7 +268,40 @@ fn a44_locks_are_never_followed_or_written(who: Who) {
     }
 }
 
+/// A start that was killed between the slot and what stands beside it: nothing says what the slot should be, which is
+/// no success, and the next start says it.
+fn what_could_not_be_checked_is_no_success(who: Who) {
+    let subject = Subject::started(who);
+    let index = subject.slot().with_extension("index");
+    let verify = || Run::pspf(&subject.sandbox, ["cache", "verify"]);
+    for record_is_there in [true, false] {
+        fs::remove_file(&index).unwrap();
+        if !record_is_there {
+            fs::remove_file(subject.record()).unwrap();
+            fs::remove_file(subject.receipt()).unwrap();
+        }
+        let identity = subject.identity();
+        verify().fails("IO").stdout_part("not checked").stderr_part("1 slot").run();
+        subject.start();
+        assert_eq!(subject.identity(), identity, "it was sound");
+        verify().stdout_part("sound").run();
+    }
+}
+
+/// Filling ahead compares in full, and repairs what was changed behind a valid record.
+fn warming_repairs(who: Who) {
+    let subject = Subject::started(who);
+    let before = snapshot(&subject.slot());
+    // Inside a directory below, so that the record holds.
+    DAMAGES[0].1(&subject.slot());
+    Run::pspf(&subject.sandbox, ["cache", "warm", "t.psp"]).any_stdout().run();
+    assert_eq!(snapshot(&subject.slot()), before);
+    assert_eq!(subject.validity().portable, 1);
+}
+
 as_both! {
+    what_could_not_be_checked_is_no_success
+    warming_repairs
     a_record_of_another_boot_is_looked_at_once
     a_damaged_tree_without_a_valid_record_is_replaced
     a42_w10_damage_by_the_owner_is_found_by_verify_alone

@@ -193,7 +193,51 @@ fn the_same_bytes_under_another_name_or_mode_are_another_slot(who: Who) {
     }
 }
 
+/// A signer whose own index is untrue of a file: the start takes what was signed, and whoever compares says so.
+fn untrue() -> Vec<u8> {
+    let entries = [ForgedEntry::file("tool", b"#!/bin/sh\necho ran\n"), ForgedEntry::file("data", b"data\n")];
+    let tree = ForgedTree::new(&entries);
+    let slot = tree.slot_with(crate::raw::zstd_frame(&tree.stream), |index| *index.last_mut().unwrap() ^= 1);
+    forge::package("/tool", &[slot])
+}
+
+fn an_untrue_index_is_no_defect_of_the_cache(who: Who) {
+    let sandbox = Sandbox::new(who);
+    let package = sandbox.write_program("untrue.psp", untrue());
+    let warm = || {
+        let run = Run::pspf(&sandbox, ["cache", "warm", "untrue.psp"]).fails("INTEGRITY");
+        run.stderr_part("`data`: its content is not what the slot index says").run();
+        assert_eq!(leftovers(&sandbox.cache()), pspf_tests::Snapshot::new());
+    };
+    warm();
+    Run::new(&sandbox, &package).stdout("ran\n").run();
+    assert_eq!(sandbox.slots().len(), 1);
+    warm();
+}
+
+/// Whoever comes second compares; that all of them come at the same moment needs a slow rename and no locks.
+fn an_untrue_index_at_once_without_locks(who: Who) {
+    let sandbox = Sandbox::new(who);
+    let package = sandbox.write_program("untrue.psp", untrue());
+    let words = ["strace", "-f", "-qq", "-e", "trace=flock,renameat", "-e", "inject=flock:error=ENOLCK"];
+    let words = [&words[..], &["-e", "inject=renameat:delay_enter=3000000:when=1", "-o", "/dev/null"]].concat();
+    let start = || Run::new(&sandbox, &package).under(&words).spawn();
+    let children: Vec<_> = (0..4).map(|_| start()).collect();
+    let mut codes: Vec<_> = Vec::new();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        codes.push(output.status.code());
+        let untrue = said.contains("its content is not what the slot index says");
+        assert_eq!(untrue, output.status.code() == Some(121), "{said}");
+    }
+    assert!(codes.contains(&Some(0)) && codes.contains(&Some(121)), "{codes:?}");
+    assert!(codes.iter().all(|code| matches!(code, Some(0 | 121))), "{codes:?}");
+}
+
 as_both! {
+    an_untrue_index_is_no_defect_of_the_cache
+    an_untrue_index_at_once_without_locks
     two_packages_share_a_slot
     fifty_cold_starts_at_once
     cold_starts_at_once_extract_once

@@ -11,6 +11,8 @@ use pspf_tests::tree_files::{noise, rich_tree};
 use pspf_tests::{Run, Sandbox, Who, need, pspf, snapshot};
 
 use crate::as_both;
+use crate::forge::{self, ForgedEntry, ForgedSlot, ForgedTree};
+use crate::raw;
 
 /// A package of a rich tree with a file of several frames.
 fn package(sandbox: &Sandbox) -> std::path::PathBuf {
@@ -36,6 +38,59 @@ fn starts_behind(who: Who, script: &str) {
 fn little_memory(who: Who) {
     starts_behind(who, "ulimit -v 65536");
     starts_behind(who, "ulimit -s 128");
+}
+
+/// Runs a package behind a limit of its address space in kB: exit code and standard error.
+fn limited(sandbox: &Sandbox, package: &std::path::Path, prefix: &[&str], limit: u32) -> (Option<i32>, String) {
+    pspf_tests::sandbox::remove_tree(&sandbox.cache());
+    let script = format!("ulimit -v {limit}; exec \"$@\"");
+    let run = Run::new(sandbox, "sh").args(["-c", &script, "sh"]).args(prefix).arg(package);
+    let output = run.spawn().wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Wherever memory ends, that is said, and nothing else is blamed.
+#[test]
+fn lack_of_memory_is_no_damage() {
+    let sandbox = Sandbox::new(Who::Caller);
+    let mut enough = 0;
+    for limit in (500..2000).step_by(20).chain((2000..8000).step_by(200)) {
+        match limited(&sandbox, &pspf_tests::probe_package().file, &[], limit) {
+            (Some(0), said) if said.is_empty() => enough += 1,
+            (Some(123), said) => assert!(said.starts_with("pspf: error[IO]: "), "{limit} kB: {said}"),
+            // The kernel does not even begin.
+            (code, said) => assert!(!said.contains("pspf: "), "{limit} kB: {code:?} {said}"),
+        }
+    }
+    assert!((1..100).contains(&enough), "{enough} of 105 starts had enough");
+}
+
+/// A second thread needs memory of its own. Where there is none, the first one does the work.
+#[test]
+fn what_one_core_can_do_several_can_too() {
+    need("taskset");
+    const FRAME: usize = 8 << 20;
+    let sandbox = Sandbox::new(Who::Caller);
+    let script = b"#!/bin/sh\n";
+    let entries = [ForgedEntry::file("tool", script), ForgedEntry::file("large", &noise(3, 20 << 20))];
+    let tree = ForgedTree::new(&entries);
+    let frames: Vec<Vec<u8>> = tree.stream.chunks(FRAME).map(raw::zstd_frame).collect();
+    let described = frames.iter().zip(tree.stream.chunks(FRAME));
+    let described: Vec<_> =
+        described.map(|(frame, content)| (frame.len() as u32, content.len() as u32, raw::sha256(frame))).collect();
+    let slot = ForgedSlot::framed("app", "tar|zstd", &frames, &tree.index(&described), tree.stream.len() as u64);
+    let package = sandbox.write_program("large.psp", forge::package("/tool", &[slot]));
+    let cores = rustix::thread::sched_getaffinity(None).unwrap();
+    let core = (0..rustix::thread::CpuSet::MAX_CPU).find(|core| cores.is_set(*core)).unwrap().to_string();
+    let mut enough = 0;
+    for limit in (12_000..40_000).step_by(2000) {
+        let (one, said) = limited(&sandbox, &package, &["taskset", "-c", &core], limit);
+        let (all, also) = limited(&sandbox, &package, &[], limit);
+        assert_eq!(one, all, "{limit} kB: {said} {also}");
+        assert!(one == Some(0) || said.contains("ulimit -v") && !said.contains("PSPF_CACHE_DIR"), "{limit} kB: {said}");
+        enough += u32::from(one == Some(0));
+    }
+    assert!((3..14).contains(&enough), "{enough} of 14 starts had enough");
 }
 
 fn few_descriptors(who: Who) {

@@ -8,22 +8,21 @@ mod cache_records;
 mod cache_removal;
 mod cache_sharing;
 mod cache_warm;
-#[allow(dead_code, reason = "a part of it is used here")]
-mod forge;
 mod machine;
 mod names;
 mod pack_limits;
 mod process;
 mod promises;
 mod python;
-#[allow(dead_code, reason = "a part of it is used here")]
-#[path = "../../format-spec/tests/common/raw.rs"]
-mod raw;
 mod reproducible;
 mod round_trip;
 mod self_service;
 mod signals;
 mod tidy;
+mod vectors;
+mod verify;
+
+use pspf_tests::{forge, raw};
 
 /// Runs each test as whoever runs the tests, and as a user without rights: root hides permission errors.
 macro_rules! as_both {

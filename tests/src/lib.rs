@@ -4,13 +4,17 @@
 //! Nothing is skipped: a test that needs a tool fails with the tool's name where it is missing.
 
 pub mod bench;
+pub mod forge;
 pub mod forks;
 pub mod programs;
+#[path = "../../format-spec/tests/common/raw.rs"]
+pub mod raw;
 pub mod run;
 pub mod sandbox;
 pub mod snapshot;
 pub mod trace;
 pub mod tree_files;
+pub mod vectors;
 
 pub use programs::{Packed, need, probe, probe_package, pspf, stub};
 pub use run::{Ran, Run};

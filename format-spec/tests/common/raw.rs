@@ -1,28 +1,35 @@
-//! A second writer: bytes at offsets, nothing of the crate.
+//! A second writer: bytes at offsets, nothing of the crate. The end-to-end tests have it in their library.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it, and a library all")]
 
 use pspf_format::keys::SecretKey;
 use sha2::{Digest, Sha256};
 
-pub(crate) const INDEX: usize = 8192;
-pub(crate) const SEAL: usize = 1568;
-pub(crate) const ENTRIES: usize = 2048;
-pub(crate) const ENTRY: usize = 96;
+/// Length of the index.
+pub const INDEX: usize = 8192;
+/// Where the seal starts in the index.
+pub const SEAL: usize = 1568;
+/// Where its entries start in the index.
+pub const ENTRIES: usize = 2048;
+/// Length of an entry.
+pub const ENTRY: usize = 96;
 
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+/// SHA-256.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// Lowercase hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Overwrites the bytes from `at`.
-pub(crate) fn put(target: &mut [u8], at: usize, bytes: &[u8]) {
+pub fn put(target: &mut [u8], at: usize, bytes: &[u8]) {
     target[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
 /// One gzip member with one stored block: at most 65,535 bytes.
-pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
+pub fn gzip(content: &[u8]) -> Vec<u8> {
     let len = u16::try_from(content.len()).unwrap();
     let mut crc = flate2::Crc::new();
     crc.update(content);
@@ -39,14 +46,14 @@ pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
 }
 
 /// The text inside a gzip member.
-pub(crate) fn gunzip(stored: &[u8]) -> Vec<u8> {
+pub fn gunzip(stored: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     std::io::Read::read_to_end(&mut flate2::bufread::GzDecoder::new(stored), &mut out).unwrap();
     out
 }
 
 /// One zstandard frame of raw blocks, with a single segment and its content size (RFC 8878).
-pub(crate) fn zstd_frame(content: &[u8]) -> Vec<u8> {
+pub fn zstd_frame(content: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0xa0];
     frame.extend((content.len() as u32).to_le_bytes());
     let mut blocks = content.chunks(128 << 10).peekable();
@@ -62,18 +69,18 @@ pub(crate) fn zstd_frame(content: &[u8]) -> Vec<u8> {
 }
 
 /// The skippable frame around a stored slot index.
-pub(crate) fn skippable(stored_index: &[u8]) -> Vec<u8> {
+pub fn skippable(stored_index: &[u8]) -> Vec<u8> {
     [&[0x5c, 0x2a, 0x4d, 0x18], &(stored_index.len() as u32).to_le_bytes()[..], stored_index].concat()
 }
 
 /// The index of a package.
-pub(crate) fn index(package: &[u8]) -> [u8; INDEX] {
+pub fn index(package: &[u8]) -> [u8; INDEX] {
     let end = package.len() - 4;
     package[end - INDEX..end].try_into().unwrap()
 }
 
 /// The package with another index, its Adler-32 made right.
-pub(crate) fn with_index(package: &[u8], mut index: [u8; INDEX]) -> Vec<u8> {
+pub fn with_index(package: &[u8], mut index: [u8; INDEX]) -> Vec<u8> {
     let checksum = adler(&index);
     put(&mut index, 4, &checksum.to_le_bytes());
     let mut package = package.to_vec();
@@ -92,7 +99,7 @@ fn adler(index: &[u8; INDEX]) -> u32 {
 }
 
 /// What is signed (SPEC §5.3).
-pub(crate) fn message(index: &[u8; INDEX]) -> Vec<u8> {
+pub fn message(index: &[u8; INDEX]) -> Vec<u8> {
     let mut zeroed = *index;
     zeroed[4..8].fill(0);
     zeroed[128..640].fill(0);
@@ -101,7 +108,7 @@ pub(crate) fn message(index: &[u8; INDEX]) -> Vec<u8> {
 }
 
 /// Makes `signer` the first and only signer, whatever the index says.
-pub(crate) fn sign(index: &mut [u8; INDEX], signer: &SecretKey) {
+pub fn sign(index: &mut [u8; INDEX], signer: &SecretKey) {
     let public = *signer.public_key().as_bytes();
     put(index, 64, &public);
     put(index, 1376, hex(&sha256(&public)).as_bytes());
@@ -110,14 +117,14 @@ pub(crate) fn sign(index: &mut [u8; INDEX], signer: &SecretKey) {
 }
 
 /// Writes one entry with a valid signature.
-pub(crate) fn put_entry(index: &mut [u8; INDEX], position: usize, signer: &SecretKey) {
+pub fn put_entry(index: &mut [u8; INDEX], position: usize, signer: &SecretKey) {
     let signature = signer.sign(&message(index)).to_bytes();
     put(index, ENTRIES + position * ENTRY, signer.public_key().as_bytes());
     put(index, ENTRIES + position * ENTRY + 32, &signature);
 }
 
 /// The package with another index, signed anew by `signer`.
-pub(crate) fn resigned(package: &[u8], signer: &SecretKey, edit: impl FnOnce(&mut [u8; INDEX])) -> Vec<u8> {
+pub fn resigned(package: &[u8], signer: &SecretKey, edit: impl FnOnce(&mut [u8; INDEX])) -> Vec<u8> {
     let mut index = index(package);
     edit(&mut index);
     sign(&mut index, signer);
@@ -125,16 +132,21 @@ pub(crate) fn resigned(package: &[u8], signer: &SecretKey, edit: impl FnOnce(&mu
 }
 
 /// The parts of a package, laid out and signed as SPEC §2 says whatever they hold. One row of the table for each slot.
-pub(crate) struct Parts {
-    pub(crate) launcher: Vec<u8>,
-    pub(crate) metadata: Vec<u8>,
-    pub(crate) table: Vec<u8>,
-    pub(crate) slots: Vec<Vec<u8>>,
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The launcher.
+    pub launcher: Vec<u8>,
+    /// The stored metadata.
+    pub metadata: Vec<u8>,
+    /// The slot table; offsets are filled in.
+    pub table: Vec<u8>,
+    /// The stored bytes of each slot.
+    pub slots: Vec<Vec<u8>>,
 }
 
 impl Parts {
     /// The parts of a sound package.
-    pub(crate) fn of(package: &[u8]) -> Self {
+    pub fn of(package: &[u8]) -> Self {
         let index = index(package);
         let number = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
         let part = |at: usize| package[number(&index, at)..][..number(&index, at + 8)].to_vec();
@@ -144,7 +156,7 @@ impl Parts {
     }
 
     /// The package, signed by `signer`, without a base signature.
-    pub(crate) fn seal(&self, signer: &SecretKey) -> Vec<u8> {
+    pub fn seal(&self, signer: &SecretKey) -> Vec<u8> {
         let mut bytes = self.launcher.clone();
         let mut index = [0; INDEX];
         let add = |bytes: &mut Vec<u8>, part: &[u8]| {
@@ -187,9 +199,7 @@ impl Parts {
     }
 
     /// The package around another JSON text.
-    pub(crate) fn with_json(&self, json: &str, signer: &SecretKey) -> Vec<u8> {
-        let metadata = gzip(json.as_bytes());
-        let Self { launcher, table, slots, .. } = self;
-        Self { launcher: launcher.clone(), metadata, table: table.clone(), slots: slots.clone() }.seal(signer)
+    pub fn with_json(&self, json: &str, signer: &SecretKey) -> Vec<u8> {
+        Self { metadata: gzip(json.as_bytes()), ..self.clone() }.seal(signer)
     }
 }

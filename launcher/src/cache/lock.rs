@@ -7,6 +7,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 
 use super::{Cache, names};
+use crate::disk;
 use crate::sys::process::euid;
 use crate::sys::{clock, stdio};
 
@@ -55,7 +56,7 @@ impl Lock {
 fn open(cache: &Cache, key: &Sha256) -> Option<OwnedFd> {
     // Opened for writing because network file systems lock only such descriptors; never truncated or written.
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(cache.root(), names::lock(key).as_c_str(), flags, Mode::RUSR | Mode::WUSR).ok()?;
+    let fd = disk::open_at(cache.root(), names::lock(key).as_c_str(), flags, Mode::RUSR | Mode::WUSR).ok()?;
     let stat = rustix::fs::fstat(&fd).ok()?;
     let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     (regular && stat.st_uid == euid() && stat.st_nlink == 1).then_some(fd)

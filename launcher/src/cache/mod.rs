@@ -13,7 +13,7 @@ mod staging;
 
 use alloc::borrow::ToOwned;
 use alloc::ffi::CString;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
@@ -22,16 +22,17 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, StatVfsMountFlags};
 use rustix::io::Errno;
 
+pub use crate::compare::Difference;
 pub use candidates::{Candidate, candidates};
 pub use listing::{Listing, PackageListing, SlotListing};
 pub(crate) use removal::remove_directory;
 pub use removal::{Removal, Removed, Scope};
 pub use slots::Verdict;
-pub(crate) use staging::fresh_name;
+pub(crate) use staging::{Staging, fresh_name};
 
 use crate::extract::Umask;
 use crate::path::{is_absolute, join};
-use crate::{Environment, Error, OsError, Progress};
+use crate::{Environment, Error, Progress};
 
 /// Who may read a cache that is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,34 +65,56 @@ impl Cache {
         Some(Self { root, path })
     }
 
+    /// Does `work` in the first candidate that can be used and has room for what it makes.
+    ///
+    /// # Errors
+    /// [`Error::NoCache`] where there is none; what `work` reports and no other place would change.
+    pub fn in_first_place<T>(
+        environment: &Environment,
+        access: Access,
+        work: impl Fn(&Self) -> Result<T, Error>,
+    ) -> Result<(Self, T), Error> {
+        let mut tried = Vec::new();
+        for candidate in candidates(environment) {
+            let cache = Self::writable(&candidate, access);
+            match cache.and_then(|cache| work(&cache).map(|done| (cache, done))) {
+                // What goes wrong in the named place is told as it is.
+                Err(error) if candidate.explicit && !matches!(error, Error::Unfit { .. }) => return Err(error),
+                Err(error) if error.is_of_the_place(&candidate.path) => tried.push((candidate.path, error.to_string())),
+                done => return done,
+            }
+        }
+        Err(Error::NoCache { tried })
+    }
+
     /// Opens the cache of a candidate for writing, and creates what is missing.
     ///
     /// # Errors
-    /// The reason in words: the ancestors are not safe, programs are not allowed there, or it cannot be written.
-    pub fn writable(candidate: &Candidate, access: Access) -> Result<Self, String> {
+    /// [`Error::Unfit`]: the ancestors are not safe, programs are not allowed there, or it cannot be written.
+    pub(crate) fn writable(candidate: &Candidate, access: Access) -> Result<Self, Error> {
         let _umask = Umask::none();
         let path = Self::path_below(candidate);
         if !is_absolute(path.to_bytes()) {
-            return Err("it is not an absolute path".to_owned());
+            return Err(Error::Unfit { reason: "it is not an absolute path".to_owned() });
         }
         let mode = match access {
             Access::Private => Mode::RWXU,
             Access::Shared => Mode::from_raw_mode(0o755),
         };
-        let root = safety::open_or_create(&path, mode)?;
-        safety::own_directory(&root)?;
+        let root = safety::open_or_create(&path, mode).map_err(|reason| reason.at(&path))?;
+        safety::own_directory(&root).map_err(|reason| reason.at(&path))?;
         let cache = Self { root, path };
         if !cache.allows_programs() {
             // Made just now, it is empty and goes again; one that is in use stays.
             let _ = rustix::fs::rmdir(cache.path.as_c_str());
-            return Err("its file system does not allow programs (noexec)".to_owned());
+            return Err(Error::Unfit { reason: "its file system does not allow programs (noexec)".to_owned() });
         }
         for name in [c"slots", c"receipts", c"locks"] {
             match rustix::fs::mkdirat(&cache.root, name, mode) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 // A full or read-only cache may still hold what is needed.
                 Err(errno) if rustix::fs::statat(&cache.root, name, AtFlags::empty()).is_err() => {
-                    return Err(OsError::from(errno).to_string());
+                    return Err(safety::Reason::from(errno).at(&cache.path));
                 }
                 Err(_) => {}
             }

@@ -19,7 +19,7 @@ use super::staging::{fresh_name, reclaim, remove_tree};
 use super::{Cache, names};
 use crate::Error;
 use crate::disk::{self, open_directory};
-use crate::path::{concat, join};
+use crate::path::{concat, is_below, join};
 
 /// Which packages to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Cache {
             Err(errno) => return Err(self.failed("removing", &name, errno)),
         }
         // A program may have started since the first look; the kernel knows it by the new name now.
-        if self.is_used(&aside) {
+        if is_used(self.root(), aside_path.to_bytes()) {
             let _ = rename(&aside_path, &name);
             return Ok(None);
         }
@@ -159,7 +159,7 @@ impl Cache {
     /// Opens a record so that looking at it is no use of it: its access time stays.
     fn open_unnoticed(&self, name: &CStr) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match rustix::fs::openat(self.root(), name, flags | OFlags::NOATIME, Mode::empty()) {
+        match disk::open_at(self.root(), name, flags | OFlags::NOATIME, Mode::empty()) {
             // Only its owner and root may ask for that.
             Err(Errno::PERM) => self.open_record(name),
             opened => opened,
@@ -184,27 +184,25 @@ impl Cache {
     /// The slots that a process has as executable, map or working directory, as far as we may look.
     fn slots_of_live_processes(&self) -> BTreeSet<Sha256> {
         let mut keys = BTreeSet::new();
-        let Some(below) = self.slots_as_the_kernel_says() else { return keys };
+        let Ok(root) = path_of(self.root()) else { return keys };
+        let below = join(&root, b"slots");
         each_path_of_live_processes(&mut |path| keys.extend(key_in(path, below.to_bytes())));
         keys
     }
+}
 
-    /// Whether a process uses what is below a name in the slots' directory.
-    fn is_used(&self, name: &CStr) -> bool {
-        let Some(below) = self.slots_as_the_kernel_says() else { return false };
-        let directory = join(&below, name.to_bytes());
-        let mut used = false;
-        each_path_of_live_processes(&mut |path| {
-            used |= path.strip_prefix(directory.to_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/', ..]));
-        });
-        used
-    }
+/// Whether a live process uses what is below `name` in an open directory, as far as we may look.
+pub(super) fn is_used(directory: BorrowedFd<'_>, name: &[u8]) -> bool {
+    let Ok(directory) = path_of(directory) else { return false };
+    let place = join(&directory, name);
+    let mut used = false;
+    each_path_of_live_processes(&mut |path| used |= is_below(&concat(&[path]), &place));
+    used
+}
 
-    /// The slots' directory without the symbolic links that lead to it.
-    fn slots_as_the_kernel_says(&self) -> Option<CString> {
-        let link = concat(&[format!("/proc/self/fd/{}", self.root().as_raw_fd()).as_bytes()]);
-        Some(join(&disk::read_link(CWD, &link).ok()?, b"slots"))
-    }
+/// The path of an open directory, without the symbolic links that lead to it.
+fn path_of(directory: BorrowedFd<'_>) -> rustix::io::Result<CString> {
+    disk::read_link(CWD, &concat(&[format!("/proc/self/fd/{}", directory.as_raw_fd()).as_bytes()]))
 }
 
 /// Calls `look` with everything that a process has as executable, map or working directory, as far as we may see it.
@@ -249,7 +247,7 @@ pub(super) fn disk_usage(parent: BorrowedFd<'_>, name: &CStr) -> u64 {
 /// Removes a directory of this process alone, by its parent and name.
 pub(crate) fn remove_directory(parent: &CStr, name: &CStr) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    if let Ok(parent) = rustix::fs::open(parent, flags, Mode::empty()) {
+    if let Ok(parent) = disk::open_at(CWD, parent, flags, Mode::empty()) {
         let _ = remove_tree(parent.as_fd(), name);
     }
 }

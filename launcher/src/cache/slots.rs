@@ -1,7 +1,8 @@
 //! Getting a slot into the cache, whatever state the cache is in (SPEC §10.4).
 
 use alloc::borrow::ToOwned;
-use alloc::string::{String, ToString};
+use alloc::format;
+use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::CStr;
@@ -11,15 +12,16 @@ use pspf_format::tree::SlotIndex;
 use pspf_format::{Sha256, Slot, SlotStamp, Validity, encode_slot_record, parse_slot_record};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::lock::Lock;
 use super::staging::{Staging, fresh_name, write_record};
 use super::{Cache, names};
-use crate::compare::{self, Stop};
+use crate::compare::{self, Difference, Stop};
 use crate::disk;
 use crate::extract::Umask;
 use crate::path::join;
+use crate::slot_reader::untrue;
 use crate::sys::clock;
 use crate::sys::process::euid;
 use crate::sys::signals::Ignored;
@@ -37,8 +39,8 @@ pub enum Verdict {
     Sound,
     /// It is not there.
     Missing,
-    /// It differs; the first difference in words.
-    Damaged(String),
+    /// It differs.
+    Damaged(Difference),
 }
 
 impl Cache {
@@ -65,10 +67,11 @@ impl Cache {
             Verdict::Sound => {
                 let portable = self.read_record(&key).is_some_and(|(_, validity, ..)| validity.portable == 1);
                 let durability = if portable { Durability::Portable } else { Durability::Synced };
-                return self.record(&key, durability);
+                return self.settle(package, slot, durability);
             }
             Verdict::Damaged(_) => self.set_aside(&key)?,
-            Verdict::Missing => {}
+            // Somebody took it away, and what is said of it is not said of the next one.
+            Verdict::Missing => self.forget(&key),
         }
         self.extract(package, slot, &key, progress)
     }
@@ -86,7 +89,8 @@ impl Cache {
     /// Makes sure of a slot for a cache that is filled ahead: synced, compared in full, valid in every copy.
     ///
     /// # Errors
-    /// As for a start; [`Error::Io`] also where the slot cannot be synced.
+    /// As for a start; [`Error::Io`] also where the slot cannot be synced, and [`Error::Package`] where the content of a
+    /// file is not what the signed index says of it.
     pub fn warm(
         &self,
         package: &PackageFile,
@@ -94,13 +98,28 @@ impl Cache {
         progress: &Progress,
     ) -> Result<(SlotStamp, Validity), Error> {
         self.ensure(package, slot, progress)?;
-        rustix::fs::syncfs(self.root()).map_err(|errno| self.failed("syncing", c"", errno))?;
-        match self.compare(package, slot)? {
-            Verdict::Sound => self.record(&slot.key(), Durability::Portable),
-            Verdict::Missing | Verdict::Damaged(_) => {
-                Err(Error::Internal { what: "a slot changed while it was extracted" })
+        let key = slot.key();
+        let _lock = Lock::of_slot(self, &key);
+        let mut verdict = self.compare_synced(package, slot)?;
+        // What was there may have been changed behind its record; what is made here is as the package has it.
+        if verdict != Verdict::Sound {
+            self.set_aside(&key)?;
+            self.extract(package, slot, &key, progress)?;
+            verdict = self.compare_synced(package, slot)?;
+        }
+        match verdict {
+            Verdict::Sound => self.settle(package, slot, Durability::Portable),
+            Verdict::Missing => Err(self.failed("comparing", &names::slot(&key), Errno::NOENT)),
+            Verdict::Damaged(difference) => {
+                self.set_aside(&key)?;
+                Err(unlike_its_index(package, difference))
             }
         }
+    }
+
+    fn compare_synced(&self, package: &PackageFile, slot: Slot<'_>) -> Result<Verdict, Error> {
+        rustix::fs::syncfs(self.root()).map_err(|errno| self.failed("syncing", c"", errno))?;
+        self.compare(package, slot)
     }
 
     /// Forgets what is known of these slots, so that the next look at them is a full comparison.
@@ -118,11 +137,11 @@ impl Cache {
     /// Opens a record, whatever it may be, without waiting and without following a link.
     pub(super) fn open_record(&self, name: &CStr) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        rustix::fs::openat(self.root(), name, flags, Mode::empty())
+        disk::open_at(self.root(), name, flags, Mode::empty())
     }
 
     /// What the slot's record says, whether or not it holds.
-    fn read_record(&self, key: &Sha256) -> Option<(SlotStamp, Validity, OwnedFd, Stat)> {
+    pub(super) fn read_record(&self, key: &Sha256) -> Option<(SlotStamp, Validity, OwnedFd, Stat)> {
         let file = self.open_record(&names::record(key)).ok()?;
         let (bytes, stat) = read_small(&file, MAX_RECORD)?;
         let (stamp, validity) = parse_slot_record(&bytes)?;
@@ -189,7 +208,7 @@ impl Cache {
     ) -> Result<Verdict, Error> {
         match compare::compare(directory, index) {
             Ok(()) => Ok(Verdict::Sound),
-            Err(Stop::Differs(reason)) => Ok(Verdict::Damaged(reason)),
+            Err(Stop::Differs(difference)) => Ok(Verdict::Damaged(difference)),
             Err(Stop::CannotTell(path, errno)) => {
                 Err(self.failed("comparing", &join(&names::slot(key), path.to_bytes()), errno))
             }
@@ -206,7 +225,7 @@ impl Cache {
             Ok(directory) => Ok(Ok(directory)),
             Err(Errno::NOENT) => Ok(Err(Verdict::Missing)),
             Err(Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {
-                Ok(Err(Verdict::Damaged("it cannot be opened as a directory".to_owned())))
+                Ok(Err(Verdict::Damaged(Difference::Other("it cannot be opened as a directory".to_owned()))))
             }
             Err(errno) => Err(self.failed("comparing", &name, errno)),
         }
@@ -217,6 +236,7 @@ impl Cache {
         let name = names::slot(key);
         let aside = names::below("slots", &fresh_name());
         self.forget(key);
+        let _ = rustix::fs::unlinkat(self.root(), names::index(key).as_c_str(), AtFlags::empty());
         match rustix::fs::renameat(self.root(), name.as_c_str(), self.root(), aside.as_c_str()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(self.failed("replacing", &name, errno)),
@@ -235,19 +255,21 @@ impl Cache {
         let index = slot_index(package, slot)?;
         let name = names::slot(key);
         let unpublished = |errno| self.failed("publishing", &name, errno);
-        let staging = Staging::new(self).map_err(|errno| self.failed("creating a directory in", c"slots", errno))?;
+        let mut staging =
+            Staging::new(self).map_err(|errno| self.failed("creating a directory in", c"slots", errno))?;
         let path = join(self.path(), staging.name().to_bytes());
         extract_slot(package, slot, &index, staging.directory(), &path, Modes::ReadOnly, progress)
             .map_err(|error| self.explain(error, slot))?;
         match staging.publish(&name) {
-            Ok(()) => {
-                self.keep_index(package, slot, key);
-                self.record(key, Durability::ThisBoot)
-            }
+            Ok(()) => self.settle(package, slot, Durability::ThisBoot),
             // Somebody without a lock was faster. Theirs is as good as ours once it has been compared.
             Err(Errno::EXIST | Errno::NOTEMPTY) => match self.compare(package, slot)? {
-                Verdict::Sound => self.record(key, Durability::ThisBoot),
-                Verdict::Missing | Verdict::Damaged(_) => Err(unpublished(Errno::NOTEMPTY)),
+                Verdict::Sound => self.settle(package, slot, Durability::ThisBoot),
+                // Is it theirs alone, or can no tree of this package be equal to its index?
+                Verdict::Missing | Verdict::Damaged(_) => match self.compare_with(key, staging.directory(), &index)? {
+                    Verdict::Damaged(difference) => Err(unlike_its_index(package, difference)),
+                    Verdict::Sound | Verdict::Missing => Err(unpublished(Errno::NOTEMPTY)),
+                },
             },
             Err(errno) => Err(unpublished(errno)),
         }
@@ -264,6 +286,18 @@ impl Cache {
         Error::Full { action, path: self.path().to_owned(), source, slot, needed, free }
     }
 
+    /// Writes what is kept beside a slot that is known to be sound.
+    fn settle(
+        &self,
+        package: &PackageFile,
+        slot: Slot<'_>,
+        durability: Durability,
+    ) -> Result<(SlotStamp, Validity), Error> {
+        let key = slot.key();
+        self.keep_index(package, slot, &key);
+        self.record(&key, durability)
+    }
+
     /// Writes the record of a slot that is known to be sound. Where it cannot be written the slot is sound all the
     /// same, and will be compared again next time.
     fn record(&self, key: &Sha256, durability: Durability) -> Result<(SlotStamp, Validity), Error> {
@@ -275,6 +309,16 @@ impl Cache {
         }
         let _ = write_record(self, "slots", &names::record(key), &encode_slot_record(stamp, validity));
         Ok((stamp, validity))
+    }
+}
+
+/// The error of a tree that was extracted just now and is not what the index says that it was extracted by.
+fn unlike_its_index(package: &PackageFile, difference: Difference) -> Error {
+    match difference {
+        Difference::Content(path) => untrue(package, &path),
+        Difference::Other(words) => {
+            Error::Unfit { reason: format!("it does not keep what is extracted there: {words}") }
+        }
     }
 }
 
@@ -296,7 +340,7 @@ pub(super) fn read_small(file: &OwnedFd, most: usize) -> Option<(Vec<u8>, Stat)>
         return None;
     }
     let mut bytes = vec![0; len];
-    let read = rustix::io::pread(file, &mut bytes, 0).ok()?;
+    let read = disk::read_at(file.as_fd(), &mut bytes, 0).ok()?;
     (read == len).then_some((bytes, stat))
 }
 
@@ -323,7 +367,7 @@ pub(super) fn older_than(seconds: i64, age: Duration) -> bool {
 pub(crate) fn current_boot_id() -> Option<[u8; 16]> {
     let file = disk::open(c"/proc/sys/kernel/random/boot_id").ok()?;
     let mut text = [0; 64];
-    let len = rustix::io::read(&file, &mut text).ok()?;
+    let len = retry_on_intr(|| rustix::io::read(&file, &mut text)).ok()?;
     let mut digits = text.get(..len)?.iter().filter_map(|&byte| char::from(byte).to_digit(16));
     let mut id = [0; 16];
     for byte in &mut id {

@@ -59,8 +59,15 @@ fn out_of_memory() -> ! {
 pub struct Arena {
     // In front, so that they are in a page that is written anyway.
     blocks: Lock<Blocks>,
-    own: UnsafeCell<[u8; OWN]>,
+    own: UnsafeCell<Own>,
 }
+
+/// What the program brings, aligned as every block is.
+#[repr(align(16))]
+#[expect(dead_code, reason = "reached by its address alone")]
+struct Own([u8; OWN]);
+
+const _: () = assert!(align_of::<Own>() == ALIGN);
 
 /// What can be given out.
 struct Blocks {
@@ -79,7 +86,7 @@ impl Arena {
     #[expect(clippy::new_without_default, reason = "only a static can be one")]
     pub const fn new() -> Self {
         let blocks = Blocks { next: ptr::null_mut(), left: 0, back: [ptr::null_mut(); SIZES] };
-        Self { blocks: Lock::new(blocks), own: UnsafeCell::new([0; OWN]) }
+        Self { blocks: Lock::new(blocks), own: UnsafeCell::new(Own([0; OWN])) }
     }
 
     /// A block, and whether its bytes are zero.

@@ -7,6 +7,9 @@ const FREE: u32 = 0;
 const HELD: u32 = 1;
 const HELD_AND_AWAITED: u32 = 2;
 
+/// How often a lock that is held is looked at before its waiter sleeps.
+const SPINS: u32 = 100;
+
 /// A value that one thread at a time may touch.
 #[derive(Default)]
 pub struct Lock<T> {
@@ -34,10 +37,17 @@ impl<T> Lock<T> {
     }
 
     fn take(&self) {
-        if self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            while self.state.swap(HELD_AND_AWAITED, Ordering::Acquire) != FREE {
-                futex(&self.state, libc::FUTEX_WAIT, HELD_AND_AWAITED);
-            }
+        let free = || self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        // It is mostly held for less time than a system call takes.
+        let soon = || {
+            core::hint::spin_loop();
+            self.state.load(Ordering::Relaxed) == FREE && free()
+        };
+        if free() || (0..SPINS).any(|_| soon()) {
+            return;
+        }
+        while self.state.swap(HELD_AND_AWAITED, Ordering::Acquire) != FREE {
+            futex(&self.state, libc::FUTEX_WAIT, HELD_AND_AWAITED);
         }
     }
 

@@ -30,12 +30,32 @@ pub fn give_way() {
 /// `stack` bytes. Returns when all are done.
 pub fn on_all(others: usize, stack: usize, work: &(dyn Fn() + Sync)) {
     let mut threads = Threads(Vec::new());
-    for _ in 0..others {
-        if !threads.start(stack, &work) {
-            break;
-        }
-    }
+    threads.start_all(others, stack, &work);
     work();
+}
+
+/// As [`on_all`], with tools that each thread makes for itself. Another thread that gets none leaves its part to the
+/// others: what one thread can do does not fail because there are more.
+///
+/// # Errors
+/// That this thread gets no tools; nothing was done then.
+pub fn on_all_with<T, E>(
+    others: usize,
+    stack: usize,
+    tools: &(dyn Fn() -> Result<T, E> + Sync),
+    work: &(dyn Fn(T) + Sync),
+) -> Result<(), E> {
+    let own = tools()?;
+    let help = || {
+        if let Ok(tools) = tools() {
+            work(tools);
+        }
+    };
+    let help: &(dyn Fn() + Sync) = &help;
+    let mut threads = Threads(Vec::new());
+    threads.start_all(others, stack, &help);
+    work(own);
+    Ok(())
 }
 
 /// Runs `other` on another thread while `own` runs on this one; after it, where there is no other.
@@ -73,13 +93,22 @@ impl Alone<'_> {
 struct Threads(Vec<libc::pthread_t>);
 
 impl Threads {
+    /// Starts up to `count`, as many as the system gives. `work` must outlive this.
+    fn start_all(&mut self, count: usize, stack: usize, work: &&(dyn Fn() + Sync)) {
+        for _ in 0..count {
+            if !self.start(stack, work) {
+                break;
+            }
+        }
+    }
+
     /// Starts one more; false where the system gives none. `work` must outlive this.
     fn start(&mut self, stack: usize, work: &&(dyn Fn() + Sync)) -> bool {
         self.0.reserve(1);
         let mut attributes = MaybeUninit::uninit();
         let mut thread = MaybeUninit::uninit();
         // SAFETY: `attributes` is initialised before its use; `work` is borrowed for longer than the thread lives,
-        // because both functions above drop `Threads` before their borrow ends.
+        // because the functions above drop `Threads` before their borrow ends.
         unsafe {
             if libc::pthread_attr_init(attributes.as_mut_ptr()) != 0 {
                 return false;
@@ -171,6 +200,17 @@ mod tests {
         // A stack that no system has: the work is done all the same.
         let own = beside(usize::MAX / 2, &mut || other = 4, || 3);
         assert_eq!((own, other), (3, 4));
+    }
+
+    #[test]
+    fn a_thread_without_tools_leaves_the_work_to_the_others() {
+        let (asked, left) = (AtomicUsize::new(0), AtomicUsize::new(100));
+        let take = |_| while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {};
+        // The first who asks is the calling thread.
+        let one = || (asked.fetch_add(1, Ordering::Relaxed) == 0).then_some(()).ok_or("none");
+        assert_eq!(on_all_with(3, 256 << 10, &one, &take), Ok(()));
+        assert_eq!((asked.load(Ordering::Relaxed), left.load(Ordering::Relaxed)), (4, 0));
+        assert_eq!(on_all_with(3, 256 << 10, &|| Err("none"), &|()| unreachable!()), Err("none"));
     }
 
     fn sys_sleep() {
