@@ -52,6 +52,7 @@ mod verify_report;
 mod verify_sample;
 mod verify_unsealed;
 mod voice;
+mod windows_names;
 
 use std::process::ExitCode;
 
