@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::build_cache_command::{self, BuildReport};
 use crate::failure::{Failure, shown};
 use crate::paths::{c_path, path};
-use crate::voice::size;
+use crate::voice::{print_json, size};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Schema of the JSON that these commands print.
@@ -190,7 +190,7 @@ fn report() -> anyhow::Result<Report> {
 fn list(json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let report = report()?;
     if json {
-        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?);
+        return Ok(print_json(&report, out)?);
     }
     for package in &report.packages {
         let keys: HashSet<_> = package.slots.iter().collect();
@@ -216,7 +216,7 @@ fn list(json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
 fn info(json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     let report = report()?;
     if json {
-        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?);
+        return Ok(print_json(&report, out)?);
     }
     writeln!(out, "{}", report.directory.escape_debug())?;
     writeln!(

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::inspect_package::Inspection;
 use crate::inspect_report::Report;
-use crate::pack_report::print_json;
+use crate::voice::print_json;
 
 /// Show what is in a package, without running or extracting it
 ///

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::args::PassphraseArgs;
 use crate::keyfile::{self, AnyKey, PassphraseSource};
+use crate::voice::print_json;
 
 /// Version of the JSON reports of this module. It rises when a field changes its meaning or goes away.
 const SCHEMA: u32 = 1;
@@ -122,7 +123,7 @@ fn new(args: &NewArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if args.json {
         let report =
             NewReport { schema: SCHEMA, private: lossy(&pair.private), public: lossy(&pair.public), encrypted, key };
-        return print_json(out, &report);
+        return Ok(print_json(&report, out)?);
     }
     let protection = if encrypted { "encrypted" } else { "not encrypted" };
     writeln!(out, "private key  {} ({protection}; keep it to yourself)", lossy(&pair.private).escape_debug())?;
@@ -139,7 +140,7 @@ fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     };
     let key = KeyReport::new(&key);
     if args.json {
-        return print_json(out, &ShowReport { schema: SCHEMA, file: lossy(&args.file), kind, key });
+        return Ok(print_json(&ShowReport { schema: SCHEMA, file: lossy(&args.file), kind, key }, out)?);
     }
     writeln!(out, "{}", key.fingerprint)?;
     writeln!(out, "{}", key.openssh)?;
@@ -149,12 +150,6 @@ fn show(args: &ShowArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 /// A path as JSON can say it.
 fn lossy(path: &Path) -> String {
     path.to_string_lossy().into_owned()
-}
-
-fn print_json(out: &mut dyn Write, report: &impl Serialize) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(report)?;
-    writeln!(out, "{text}")?;
-    Ok(())
 }
 
 #[cfg(all(test, unix))]

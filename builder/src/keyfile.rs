@@ -13,6 +13,7 @@ use pspf_keys::{EncryptedKey, KeyError, MAX_FILE_LEN, PublicKey, SecretKey, Secr
 
 use crate::args::PassphraseArgs;
 use crate::failure::{At, Failure, shown};
+use crate::secrecy;
 
 /// Most bytes of a passphrase.
 const MAX_PASSPHRASE_LEN: usize = 4096;
@@ -29,8 +30,9 @@ pub(crate) enum PassphraseSource {
 }
 
 impl PassphraseSource {
-    /// Reads what the options name.
+    /// Reads what the options name. Whoever opens a private key needs this first.
     pub(crate) fn new(args: &PassphraseArgs) -> anyhow::Result<Self> {
+        secrecy::keep_in();
         let (file, name) = match (&args.passphrase_file, args.passphrase_fd) {
             (Some(path), _) => (File::open(path).at("reading", path)?, shown(path)),
             (None, Some(number)) => descriptor(number)?,
@@ -214,6 +216,7 @@ pub(crate) struct NewPair {
 /// Neither file may exist. If the second cannot be written the first is removed.
 pub(crate) fn write_new_pair(dir: &Path, name: &str, passphrase: Option<&[u8]>) -> anyhow::Result<NewPair> {
     refuse_bad_name(name)?;
+    secrecy::keep_in();
     let seed: Zeroizing<[u8; 32]> = random()?;
     let key = SecretKey::from_seed(&seed);
     let pem = match passphrase {

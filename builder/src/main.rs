@@ -35,6 +35,7 @@ mod program;
 mod pyc;
 mod readback;
 mod run_command;
+mod secrecy;
 mod selection;
 mod sign_command;
 mod signers;
@@ -51,6 +52,7 @@ mod verify_report;
 mod verify_sample;
 mod verify_unsealed;
 mod voice;
+mod windows_names;
 
 use std::process::ExitCode;
 

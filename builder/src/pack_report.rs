@@ -9,7 +9,7 @@ use crate::readback::ReadBack;
 use crate::signers::Signers;
 use crate::slot::StoredSlot;
 use crate::stub::Launcher;
-use crate::voice::size;
+use crate::voice::{print_json, size};
 
 /// Version of the JSON report. It rises when a field changes its meaning or goes away.
 const SCHEMA: u32 = 1;
@@ -114,7 +114,7 @@ impl PackReport {
     /// Prints it, for people or as JSON.
     pub(crate) fn print(&self, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
         if json {
-            return print_json(self, out);
+            return Ok(print_json(self, out)?);
         }
         let Self { file, name, version, platform, package_id, seconds, .. } = self;
         let path = file.path.escape_debug();
@@ -166,13 +166,6 @@ pub(crate) fn write_signers(signers: &[String], out: &mut dyn Write) -> anyhow::
     for (number, signer) in signers.iter().enumerate() {
         writeln!(out, "  {:10} {signer}", if number == 0 { "signed by" } else { "and by" })?;
     }
-    Ok(())
-}
-
-/// A report for machines.
-pub(crate) fn print_json(report: &impl Serialize, out: &mut dyn Write) -> anyhow::Result<()> {
-    let text = serde_json::to_string_pretty(report)?;
-    writeln!(out, "{text}")?;
     Ok(())
 }
 

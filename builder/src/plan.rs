@@ -13,6 +13,7 @@ use crate::input::Input;
 use crate::manifest::{Manifest, SlotTable};
 use crate::selection::Selection;
 use crate::tree::{FileStamp, Links, Rules, Tree};
+use crate::windows_names;
 
 /// What will be packed.
 #[derive(Debug)]
@@ -144,6 +145,7 @@ impl SlotPlan {
             (None, SlotContent::File { .. }) => file_name(&source)?,
         };
         let target = FileName::try_from(target).map_err(|error| wrong("target", error))?;
+        windows_names::hold(target.as_str(), own_platform.as_ref().unwrap_or(platform))?;
         Ok(Self { id, target, lifecycle, platform: own_platform, content })
     }
 

@@ -13,10 +13,11 @@ use serde::Serialize;
 use crate::args::SignArgs;
 use crate::failure::{At, Failure, shown};
 use crate::output::Destination;
-use crate::pack_report::{FileReport, fingerprints, print_json, write_signers};
+use crate::pack_report::{FileReport, fingerprints, write_signers};
 use crate::paths::c_path;
 use crate::readback::ReadBack;
 use crate::signers::Signers;
+use crate::voice::print_json;
 
 /// Version of the JSON report. It rises when a field changes its meaning or goes away.
 const SCHEMA: u32 = 1;
@@ -95,7 +96,7 @@ fn report(args: &SignArgs, read_back: &ReadBack, added: usize) -> SignReport {
 impl SignReport {
     fn print(&self, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
         if json {
-            return print_json(self, out);
+            return Ok(print_json(self, out)?);
         }
         writeln!(out, "signed {}, read back and verified", self.file.path.escape_debug())?;
         writeln!(out, "  id         {}", self.package_id)?;

@@ -11,6 +11,7 @@ use pspf_format::{Mode, Platform, Sha256, TreePath};
 
 use crate::failure::{At, Failure, shown};
 use crate::selection::Selection;
+use crate::windows_names;
 
 /// What to do with symbolic links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,13 +126,16 @@ impl Tree {
         Ok(Self { entries, files: stamps, oddities })
     }
 
-    /// Refuses names that a system without case cannot tell apart, where the tree is for one.
+    /// Refuses names that the system which the tree is for cannot tell apart, or takes for something else.
     pub(crate) fn hold_to_platform(&self, platform: &Platform) -> anyhow::Result<()> {
         if platform.as_str().starts_with("linux_") {
             return Ok(());
         }
         let mut folded: HashMap<String, &TreePath> = HashMap::new();
         for (path, _) in &self.entries {
+            // Every directory above it is an entry of its own.
+            let name = path.as_str().rsplit('/').next().unwrap_or_default();
+            windows_names::hold(name, platform)?;
             if let Some(other) = folded.insert(path.as_str().to_lowercase(), path) {
                 return Failure::usage(format!("`{other}` and `{path}` are one name on {platform}"))
                     .hint("rename or exclude one of them")
@@ -404,5 +408,10 @@ mod tests {
         let tree = walk(dir.path(), &[], &[], Links::Keep).unwrap();
         let on = |platform: &str| tree.hold_to_platform(&Platform::try_from(platform).unwrap());
         assert!(on("linux_amd64").is_ok() && on("windows_amd64").is_err() && on("darwin_arm64").is_err());
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("aux")).unwrap();
+        let tree = walk(dir.path(), &[], &[], Links::Keep).unwrap();
+        let on = |platform: &str| tree.hold_to_platform(&Platform::try_from(platform).unwrap());
+        assert!(on("linux_amd64").is_ok() && on("windows_amd64").is_err() && on("darwin_arm64").is_ok());
     }
 }

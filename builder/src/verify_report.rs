@@ -9,7 +9,7 @@ use pspf_keys::PublicKey;
 use serde::Serialize;
 
 use crate::verify_check::{Anchors, Examined, SlotStatus};
-use crate::voice::size;
+use crate::voice::{print_json, size};
 
 /// Version of the JSON document. It rises when a field changes its meaning or goes away.
 const SCHEMA: u32 = 2;
@@ -212,8 +212,7 @@ pub(crate) fn print_document(
         files: files.iter().map(|file| File::new(file, anchors)).collect(),
         exit_code,
     };
-    serde_json::to_writer_pretty(&mut *out, &document)?;
-    writeln!(out)
+    print_json(&document, out)
 }
 
 /// Prints what is to be said of one file to people.

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 /// A warning.
 pub(crate) fn warn(text: &str) {
     say(&format!("pspf: warning: {text}\n"));
@@ -10,6 +12,23 @@ pub(crate) fn warn(text: &str) {
 /// Text as it is. Where nobody can hear it there is nothing to do about that.
 pub(crate) fn say(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A report for machines. People look at it too, so that what could steer their terminal is written as an escape, as in
+/// every other text: JSON by itself asks for that only below U+0020.
+pub(crate) fn print_json(report: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    let plain = serde_json::to_string_pretty(report)?;
+    let mut text = String::with_capacity(plain.len() + 1);
+    for c in plain.chars() {
+        // What stands between the strings is ASCII.
+        if c < '\u{7f}' || c.escape_debug().len() == 1 {
+            text.push(c);
+        } else {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    text.push('\n');
+    out.write_all(text.as_bytes())
 }
 
 /// Standard output that may lose its reader: what is left to say is dropped then, what is left to do is done, and the

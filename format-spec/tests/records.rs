@@ -312,7 +312,7 @@ fn the_records_of_the_cache_have_the_fields_of_the_tables() {
 }
 
 #[test]
-fn a_cache_record_with_any_bit_changed_is_absent() {
+fn a43_a_cache_record_with_any_bit_changed_is_absent() {
     let stamp = SlotStamp { key: [1; 32], device: 2, inode: 3, ctime: 4, ctime_nsec: 5 };
     let record = encode_slot_record(stamp, Validity::default());
     let (package_id, label) = (Sha256([9; 32]), String::new());

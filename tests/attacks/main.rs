@@ -11,8 +11,10 @@
 mod cache;
 mod extraction;
 mod hostile;
+mod keys;
 mod metadata;
 mod package;
+mod process;
 mod seal;
 mod slot;
 mod trust;

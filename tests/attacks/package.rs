@@ -143,6 +143,37 @@ fn a01_a_start_finds_every_bit_it_reads() {
     });
 }
 
+/// Bits of a package of 12 kB with a launcher of 1 KiB, before `pspf verify`, many files at a time: one in every eleventh
+/// byte, in a full sweep every one.
+#[test]
+fn a01_verify_finds_every_bit_of_a_small_package() {
+    const AT_A_TIME: usize = 256;
+    let slots = [ForgedSlot::raw("app", b"#!/bin/sh\necho ran\n"), ForgedSlot::raw("more", b"x\n")];
+    let launcher = noise(9, 1024);
+    let json = forge::json(&launcher, "", &slots);
+    let bytes = Parts { launcher, ..forge::parts("", &slots) }.with_json(&json, &key());
+    assert!(bytes.len() < 16 << 10);
+    let bits: Vec<usize> = (0..bytes.len() * 8).step_by(if full_sweep() { 1 } else { 89 }).collect();
+    let sandbox = Sandbox::new(Who::Caller);
+    let key = sandbox.key(1).1;
+    let verify = || Run::pspf(&sandbox, ["verify", "--json", "--key"]).arg(&key);
+    sandbox.write("sound", &bytes);
+    verify().arg("sound").any_stdout().run();
+    for bits in bits.chunks(AT_A_TIME) {
+        for (number, bit) in bits.iter().enumerate() {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            sandbox.write(number.to_string(), bytes);
+        }
+        let files = (0..bits.len()).map(|number| number.to_string());
+        let ran = verify().args(files).status(1).any_stdout().any_stderr().run();
+        let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        for (file, bit) in json["files"].as_array().unwrap().iter().zip(bits) {
+            assert_eq!((&file["result"], &file["class"]), (&"bad".into(), &"INTEGRITY".into()), "bit {bit}: {file}");
+        }
+    }
+}
+
 /// Random bits of a package of 50 MB, before `pspf verify`: 100, in a full sweep 10,000.
 #[test]
 fn a01_any_bit_of_a_large_package() {

@@ -69,7 +69,7 @@ fn a09_signatures_made_for_something_else() {
 
 /// Every switch of `verify`, alone and all together, over files that nobody may accept.
 #[test]
-fn a12_w07_no_switch_accepts_what_is_bad() {
+fn a12_w03_w07_no_switch_accepts_what_is_bad() {
     let sandbox = Sandbox::new(Who::Caller);
     let help = Run::pspf(&sandbox, ["verify", "--help"]).any_stdout().run().stdout;
     let switches: Vec<&str> = help
