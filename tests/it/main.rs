@@ -6,7 +6,6 @@ mod bad_seal;
 mod bad_slot;
 mod build_cache;
 mod build_cache_folder;
-mod cache_crash;
 mod cache_places;
 mod cache_records;
 mod cache_removal;
