@@ -72,7 +72,7 @@ impl Project {
 fn f70_packing_is_killed_at_every_call() {
     let project = Project::new();
     let count = project.pack(|_| Do::Go).calls;
-    for number in sample(count, 70) {
+    for number in sample(count, 40) {
         let old = number % 2 == 0;
         project.begin(old);
         let mut call = String::new();
@@ -117,7 +117,7 @@ fn f71_packing_is_refused_by_the_disk() {
         Do::Go
     });
     assert!(points > 3, "only {points} calls write");
-    for number in sample(points, 40) {
+    for number in sample(points, 20) {
         for errno in [libc::ENOSPC, libc::EIO] {
             let old = number % 2 == 0;
             project.begin(old);
