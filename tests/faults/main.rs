@@ -15,6 +15,12 @@ mod refused;
 mod subject;
 mod tracer;
 
+/// Says that something was not looked at, and why. Not by the macro: what that prints is kept from whoever reads.
+fn not_run(what: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "NOT RUN: {what}");
+}
+
 /// Whether every point of a sweep is to be tried.
 fn full() -> bool {
     std::env::var_os("PSPF_TEST_SWEEP").is_some_and(|value| value == "full")

@@ -145,6 +145,18 @@ fn slot_name(cache: &Path) -> String {
     names.into_iter().find(|name| name.len() == 64).unwrap()
 }
 
+/// F52: what the application's output goes to is its own business: a device that is always full.
+#[test]
+fn f52_output_to_a_full_device() {
+    let sandbox = Sandbox::new(Who::Caller);
+    let program = sandbox.write_program("echo", "#!/bin/sh\necho text || exit 33\n");
+    Run::pspf(&sandbox, ["pack", "echo", "-o", "t.psp"]).any_stdout().run();
+    for program in [&program, &sandbox.work("t.psp"), &sandbox.work("t.psp")] {
+        let run = Run::new(&sandbox, "sh").args(["-c", "exec \"$0\" > /dev/full"]).arg(program);
+        run.status(33).stderr_part("echo: ").run();
+    }
+}
+
 /// F54: the first process of a container has the application's signals, and no parent that would pass them on.
 #[test]
 fn f54_the_first_process_of_a_container() {

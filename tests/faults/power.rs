@@ -123,13 +123,9 @@ fn lose(subject: &Subject, steps: &[Step], loss: Loss) {
 fn renamed(stamp: SlotStamp, cache: &Path, inodes: &HashMap<u64, u64>) -> SlotStamp {
     let name: String = stamp.key.iter().map(|byte| format!("{byte:02x}")).collect();
     match fs::metadata(cache.join("slots").join(name)) {
-        Ok(now) if inodes.get(&stamp.inode) == Some(&now.ino()) => SlotStamp {
-            device: now.dev(),
-            inode: now.ino(),
-            ctime: now.ctime(),
-            ctime_nsec: now.ctime_nsec().try_into().unwrap(),
-            ..stamp
-        },
+        Ok(now) if inodes.get(&stamp.inode) == Some(&now.ino()) => {
+            SlotStamp { device: now.dev(), inode: now.ino(), ctime: now.ctime(), ctime_nsec: now.ctime_nsec(), ..stamp }
+        }
         _ => stamp,
     }
 }
@@ -238,7 +234,7 @@ fn f04_records_follow_the_sync_of_their_tree_or_name_the_boot() {
                     let bytes = written.get(from).map(Vec::as_slice).unwrap_or_default();
                     let receipt = Receipt::parse(bytes).map(|receipt| receipt.validity);
                     if let Some(validity) = parse_slot_record(bytes).map(|(_, validity)| validity).or(receipt) {
-                        check(validity, unsynced, &boot, &step);
+                        check(validity, unsynced, &boot, step);
                         if validity.durable == 1 { durable += 1 } else { other += 1 }
                     }
                     unsynced |= is_slot(to);

@@ -113,6 +113,7 @@ pub(crate) fn drive(mut command: Command, program: &Path, mut visit: impl FnMut(
     unsafe {
         command.pre_exec(|| request(libc::PTRACE_TRACEME, 0, 0, 0).map(drop));
     }
+    #[expect(clippy::zombie_processes, reason = "it is waited for by its id, as ptrace has it")]
     let mut child = pspf_tests::forks::spawn(&mut command).expect("the program can be started");
     drop(child.stdin.take());
     let leader = i32::try_from(child.id()).expect("a process id");

@@ -40,7 +40,7 @@ fn found(places: &[PathBuf]) -> Vec<&PathBuf> {
     places.iter().filter(|place| place.join("v1/receipts").exists()).collect()
 }
 
-fn candidates_in_their_order(who: Who) {
+fn f15_candidates_in_their_order(who: Who) {
     for first in 0..5 {
         let sandbox = Sandbox::new(who);
         let [explicit, xdg, home, passwd] =
@@ -68,7 +68,7 @@ fn candidates_in_their_order(who: Who) {
     }
 }
 
-fn relative_and_missing_places_are_passed_over(who: Who) {
+fn f15_relative_and_missing_places_are_passed_over(who: Who) {
     for (xdg, home) in [("relative", "also/relative"), ("", "."), ("./x", "/nonexistent/home/of/nobody")] {
         let sandbox = Sandbox::new(who);
         // Root could make `/nonexistent`.
@@ -157,7 +157,7 @@ fn a41_what_belongs_to_somebody_else_is_not_used(who: Who) {
 /// Makes a script of mounts for a directory.
 type Script<'f> = &'f dyn Fn(&Path) -> String;
 
-fn a_place_that_is_read_only_or_full_or_without_programs(who: Who) {
+fn f13_f14_read_only_full_and_noexec_places(who: Who) {
     let mount =
         |options: &'static str| move |place: &Path| format!("mount -t tmpfs -o {options} none '{}'", place.display());
     let read_only = |place: &Path| format!("mount -t tmpfs none '{0}'\nmount -o remount,ro '{0}'", place.display());
@@ -179,15 +179,6 @@ fn a_place_that_is_read_only_or_full_or_without_programs(who: Who) {
         let run = Run::new(&sandbox, "sh").args(["-c", &format!("{look} && PSPF_CACHE_DIR='{}' '{}' exit 5; code=$?; find '{0}' -name '.tmp*' -o -type f -not -path '*/locks/*'; exit $code", xdg.display(), probe_package().file.display())]);
         run.mounting(script(&xdg)).fails("IO").stderr_part(reason).stderr_part(xdg.to_str().unwrap()).stdout("").run();
     }
-}
-
-fn a_limit_on_file_sizes_is_an_error_and_no_signal(who: Who) {
-    let sandbox = Sandbox::new(who);
-    let script = format!("ulimit -f 16; exec '{}' exit 5", probe_package().file.display());
-    let run = Run::new(&sandbox, "sh").args(["-c", &script]);
-    run.fails("IO").stderr_part("File too large").run();
-    assert_eq!(leftovers(&sandbox.cache()), pspf_tests::Snapshot::new());
-    Run::new(&sandbox, &probe_package().file).args(["exit", "5"]).status(5).run();
 }
 
 /// The last candidate can be foreseen; whoever made it first keeps nobody from starting.
@@ -291,11 +282,10 @@ fn a_private_directory_of_the_dead_is_reclaimed(who: Who) {
 as_both! {
     a_lack_is_no_matter_of_the_place
     a_private_directory_of_the_dead_is_reclaimed
-    candidates_in_their_order
-    relative_and_missing_places_are_passed_over
+    f15_candidates_in_their_order
+    f15_relative_and_missing_places_are_passed_over
     a41_a_named_place_that_cannot_be_used_is_an_error
     a41_what_belongs_to_somebody_else_is_not_used
-    a_place_that_is_read_only_or_full_or_without_programs
-    a_limit_on_file_sizes_is_an_error_and_no_signal
+    f13_f14_read_only_full_and_noexec_places
     a40_w12_a_foreign_last_candidate
 }

@@ -158,7 +158,7 @@ fn a42_w10_damage_by_the_owner_is_found_by_verify_alone(who: Who) {
     Run::pspf(&subject.sandbox, ["cache", "verify"]).stdout_part("sound").run();
 }
 
-fn a_slot_whose_program_is_gone_is_repaired(who: Who) {
+fn f41_a_slot_whose_program_is_gone_is_repaired(who: Who) {
     let subject = Subject::started(who);
     subject.damage(&|slot| fs::remove_file(slot.join("bin/tool")).unwrap());
     subject.start();
@@ -305,7 +305,7 @@ as_both! {
     a_record_of_another_boot_is_looked_at_once
     a_damaged_tree_without_a_valid_record_is_replaced
     a42_w10_damage_by_the_owner_is_found_by_verify_alone
-    a_slot_whose_program_is_gone_is_repaired
+    f41_a_slot_whose_program_is_gone_is_repaired
     a43_a_slot_that_is_another_directory_is_compared
     a43_wrong_receipts_and_records_cost_a_look
     a43_a_receipt_of_another_package_is_no_receipt

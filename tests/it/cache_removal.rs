@@ -91,7 +91,7 @@ fn remove_takes_one_package(who: Who) {
     assert_eq!(counts(&sandbox), (0, 0));
 }
 
-fn a_running_program_keeps_its_slot(who: Who) {
+fn f23_a_running_program_keeps_its_slot(who: Who) {
     let sandbox = Sandbox::new(who);
     let mut child = Run::new(&sandbox, &probe_package().file).arg("wait").spawn();
     let mut line = String::new();
@@ -178,7 +178,7 @@ as_both! {
     prune_takes_what_is_old
     prune_takes_what_is_old_and_unused
     remove_takes_one_package
-    a_running_program_keeps_its_slot
+    f23_a_running_program_keeps_its_slot
     list_and_info_say_what_is_there
     a_cache_that_was_filled_ahead_holds_in_a_copy
     a_read_only_cache_that_was_filled_ahead

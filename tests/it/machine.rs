@@ -3,12 +3,10 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use pspf_tests::forks::output;
-use pspf_tests::trace::Trace;
 use pspf_tests::tree_files::{noise, rich_tree};
-use pspf_tests::{Run, Sandbox, Who, need, pspf, snapshot};
+use pspf_tests::{Run, Sandbox, Who, need, snapshot};
 
 use crate::as_both;
 use crate::forge::{self, ForgedEntry, ForgedSlot, ForgedTree};
@@ -35,7 +33,7 @@ fn starts_behind(who: Who, script: &str) {
     assert_eq!(snapshot(&sandbox.slots()[0]), snapshot(&sandbox.work("tree")));
 }
 
-fn little_memory(who: Who) {
+fn f53_little_memory(who: Who) {
     starts_behind(who, "ulimit -v 65536");
     starts_behind(who, "ulimit -s 128");
 }
@@ -93,7 +91,7 @@ fn what_one_core_can_do_several_can_too() {
     assert!((3..14).contains(&enough), "{enough} of 14 starts had enough");
 }
 
-fn few_descriptors(who: Who) {
+fn f10_few_descriptors(who: Who) {
     starts_behind(who, "ulimit -n 16");
 }
 
@@ -119,7 +117,7 @@ fn too_few_descriptors_take_nothing(who: Who) {
 }
 
 /// The modes in the cache are the same whatever the umask, and so is what the application gets.
-fn any_umask(who: Who) {
+fn f51_any_umask(who: Who) {
     let modes = |umask: &str| {
         let sandbox = Sandbox::new(who);
         let package = package(&sandbox);
@@ -142,7 +140,7 @@ fn any_umask(who: Who) {
 }
 
 /// `/proc` gives a launcher its own file; without it the path that the kernel was given does.
-fn no_proc(who: Who) {
+fn f33_no_proc(who: Who) {
     let sandbox = Sandbox::new(who);
     let package = package(&sandbox);
     for _ in 0..2 {
@@ -153,7 +151,7 @@ fn no_proc(who: Who) {
 }
 
 /// A file system that has no locks: a rename still decides, and everybody starts.
-fn no_locks(who: Who) {
+fn f16_no_locks(who: Who) {
     need("strace");
     for error in ["ENOLCK", "ENOSYS", "EBADF"] {
         let sandbox = Sandbox::new(who);
@@ -169,35 +167,13 @@ fn no_locks(who: Who) {
     }
 }
 
-/// Somebody holds the lock and never goes on: a start waits a little, then does the work itself.
-fn a_lock_that_is_never_released(who: Who) {
-    let sandbox = Sandbox::new(who);
-    let package = package(&sandbox);
-    Run::new(&sandbox, &package).stdout("ran\n").run();
-    let key = sandbox.slots()[0].file_name().unwrap().to_owned();
-    Run::pspf(&sandbox, ["cache", "prune", "--now"]).any_stdout().run();
-    let lock = sandbox.cache().join("locks").join(key);
-    fs::write(&lock, b"").unwrap();
-    sandbox.give(&lock);
-    let held = fs::File::open(&lock).unwrap();
-    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let started = Instant::now();
-    Run::new(&sandbox, &package).stdout("ran\n").run();
-    assert!(started.elapsed() < Duration::from_secs(60));
-}
-
 as_both! {
-    little_memory
-    few_descriptors
+    f53_little_memory
+    f10_few_descriptors
     too_few_descriptors_take_nothing
-    any_umask
-    no_proc
-    no_locks
-}
-
-#[test]
-fn w25_a_start_does_not_wait_for_ever() {
-    a_lock_that_is_never_released(Who::Stranger);
+    f51_any_umask
+    f33_no_proc
+    f16_no_locks
 }
 
 /// The kernel says that the process has rights its caller has not: nothing of the environment is believed.
@@ -211,34 +187,6 @@ fn a60_raised_privileges_are_refused() {
     let run = Run::new(&sandbox, &package).arg("process").env("PSPF_SELF", "info");
     run.fails("EXEC").stderr_part("more rights").run();
     assert!(snapshot(&sandbox.home()).is_empty());
-}
-
-/// A file that becomes shorter while it is read is damage like any other.
-#[test]
-fn cut_short_while_it_is_read() {
-    let sandbox = Sandbox::new(Who::Caller);
-    let package = package(&sandbox);
-    let whole = fs::read(&package).unwrap();
-    let extract = || Run::new(&sandbox, pspf()).args(["extract", "t.psp", "-C", "to"]);
-    // The loader of a dynamic program reads, too. From the trailer on it is the package: then its metadata, then all.
-    let trace = Trace::of(&sandbox, "pread64", extract().any_stdout());
-    let trailer = trace.calls.iter().position(|call| call.contains(", 8200, ")).expect("the trailer is read") + 1;
-    for (point, number) in [("the trailer", trailer), ("the whole", trailer + 2)] {
-        pspf_tests::forks::write(&package, &whole);
-        pspf_tests::sandbox::remove_tree(&sandbox.work("to"));
-        let rule = format!("inject=pread64:delay_enter=1500000:when={number}");
-        let log = sandbox.root().join("tmp/log");
-        let words = ["strace", "-f", "-qq", "-e", "trace=pread64", "-e", &rule, "-o", log.to_str().unwrap()];
-        let run = extract().under(words);
-        let child = run.spawn();
-        std::thread::sleep(Duration::from_millis(700));
-        fs::File::options().write(true).open(&package).unwrap().set_len(3 << 20).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(121), "{point}: {} {said}", output.status);
-        assert!(said.starts_with("pspf: error[INTEGRITY]: ") && said.contains("shorter"), "{point}: {said}");
-        assert!(snapshot(&sandbox.work("to")).is_empty(), "{point}");
-    }
 }
 
 /// What a start asks of the environment: nothing that could make it check less.

@@ -2,7 +2,6 @@
 
 mod build_cache;
 mod build_cache_folder;
-mod cache_crash;
 mod cache_places;
 mod cache_records;
 mod cache_removal;

@@ -14,7 +14,7 @@ use crate::as_both;
 const DIFFICULT: [&[u8]; 7] =
     [b" with space", b"'quo\"te", b"$(touch x)`touch y`", b"new\nline", b"\xff\xfe\x80", b"{slot:app}", b";*?\\ -e"];
 
-fn a67_w17_difficult_paths_everywhere(who: Who) {
+fn a67_f12_w17_difficult_paths_everywhere(who: Who) {
     for name in DIFFICULT {
         let name = OsStr::from_bytes(name);
         let sandbox = Sandbox::named(who, name);
@@ -47,10 +47,10 @@ fn a67_w17_difficult_paths_everywhere(who: Who) {
         }
     }
 }
-as_both! { a67_w17_difficult_paths_everywhere }
+as_both! { a67_f12_w17_difficult_paths_everywhere }
 
 #[test]
-fn a63_by_a_symbolic_link_a_hard_link_and_path() {
+fn a63_f34_by_a_symbolic_link_a_hard_link_and_path() {
     let sandbox = Sandbox::new(Who::Caller);
     let real = sandbox.copy(&probe_package().file, "sub/tool.psp");
     let package_of = |run: Run<'_>| {
@@ -80,7 +80,7 @@ fn a63_by_a_symbolic_link_a_hard_link_and_path() {
 }
 
 #[test]
-fn a_package_that_was_deleted_still_starts() {
+fn f31_a_package_that_was_deleted_still_starts() {
     let sandbox = Sandbox::new(Who::Caller);
     let package = sandbox.copy(&probe_package().file, "tool.psp");
     let script = "exec 3<\"$0\"; rm \"$0\"; exec /proc/self/fd/3 exit 7";
@@ -89,7 +89,7 @@ fn a_package_that_was_deleted_still_starts() {
 }
 
 #[test]
-fn a_package_that_may_be_executed_and_not_read() {
+fn f32_a_package_that_may_be_executed_and_not_read() {
     let sandbox = Sandbox::new(Who::Stranger);
     let package = sandbox.copy(&probe_package().file, "tool.psp");
     fs::set_permissions(&package, fs::Permissions::from_mode(0o111)).unwrap();

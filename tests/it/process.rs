@@ -195,7 +195,7 @@ fn a65_descriptors_umask_and_limits_are_the_callers() {
 }
 
 #[test]
-fn a65_closed_descriptors_stay_closed() {
+fn a65_f52_closed_descriptors_stay_closed() {
     for closed in ["0", "1", "2", "0,1", "1,2", "0,2", "0,1,2"] {
         let text = same_process(&["PROBE", "closed", closed]);
         for number in closed.split(',') {

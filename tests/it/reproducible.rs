@@ -59,7 +59,7 @@ fn remake(from: &Path, to: &Path, seen: &mut HashMap<u64, PathBuf>) {
 }
 
 #[test]
-fn w30_neither_place_nor_time_nor_machine_is_in_a_package() {
+fn f73_w30_neither_place_nor_time_nor_machine_is_in_a_package() {
     need("taskset");
     let sandbox = Sandbox::new(Who::Caller);
     project(&sandbox, "one");

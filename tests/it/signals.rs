@@ -36,7 +36,7 @@ fn w21_signals_reach_the_application() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_application() {
+fn f52_a_reader_that_goes_away_ends_the_application() {
     let sandbox = Sandbox::new(Who::Caller);
     for start in ["cold", "warm"] {
         let mut child = Run::new(&sandbox, &probe_package().file).args(["run", "/bin/cat", "/dev/zero"]).spawn();

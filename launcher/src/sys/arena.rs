@@ -59,13 +59,12 @@ fn out_of_memory() -> ! {
 pub struct Arena {
     // In front, so that they are in a page that is written anyway.
     blocks: Lock<Blocks>,
-    own: UnsafeCell<Own>,
+    own: Own,
 }
 
-/// What the program brings, aligned as every block is.
-#[repr(align(16))]
-#[expect(dead_code, reason = "reached by its address alone")]
-struct Own([u8; OWN]);
+/// The bytes of the program's own, which every block of them gets its alignment from.
+#[repr(C, align(16))]
+struct Own(UnsafeCell<[u8; OWN]>);
 
 const _: () = assert!(align_of::<Own>() == ALIGN);
 
@@ -86,7 +85,7 @@ impl Arena {
     #[expect(clippy::new_without_default, reason = "only a static can be one")]
     pub const fn new() -> Self {
         let blocks = Blocks { next: ptr::null_mut(), left: 0, back: [ptr::null_mut(); SIZES] };
-        Self { blocks: Lock::new(blocks), own: UnsafeCell::new(Own([0; OWN])) }
+        Self { blocks: Lock::new(blocks), own: Own(UnsafeCell::new([0; OWN])) }
     }
 
     /// A block, and whether its bytes are zero.
@@ -100,7 +99,7 @@ impl Arena {
             }
             if blocks.left < len {
                 let first = blocks.next.is_null();
-                (blocks.next, blocks.left) = if first { (self.own.get().cast(), OWN) } else { piece() };
+                (blocks.next, blocks.left) = if first { (self.own.0.get().cast(), OWN) } else { piece() };
                 if blocks.left < len {
                     // A little may still be had.
                     return (heap(Layout::from_size_align(len, ALIGN).unwrap_or(Layout::new::<u8>())), false);
