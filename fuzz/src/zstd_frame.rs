@@ -22,7 +22,8 @@ pub fn target(data: &[u8]) {
     } else {
         let len = input.short();
         let content: Vec<u8> = input.bytes(40).iter().copied().chain([0]).cycle().take(len).collect();
-        let mut frame = zstd::bulk::compress(&content, i32::from(mode >> 4)).unwrap();
+        // Not the highest levels: some C compilers make the address sanitizer misread a constant table in their code.
+        let mut frame = zstd::bulk::compress(&content, i32::from(mode >> 5)).unwrap();
         input.edit(&mut frame, false);
         frame
     };
