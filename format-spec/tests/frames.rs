@@ -23,6 +23,8 @@ fn a_frame_declares_its_size_and_a_small_window() {
         (0xe0, &[7, 0, 0, 0, 0, 0, 0, 0], 7),
         (0x40, &[13 << 3, 1, 0], 257),
         (0x80, &[13 << 3, 7, 0, 0, 0], 7),
+        // A window of 7.5 MiB.
+        (0x80, &[12 << 3 | 7, 7, 0, 0, 0], 7),
     ] {
         assert!(declares(&frame(descriptor, rest), size), "{descriptor:#x}");
         assert!(!declares(&frame(descriptor, rest), size + 1), "{descriptor:#x}");
