@@ -178,6 +178,9 @@ mod tests {
             assert!(expand(&changed).map_or(true, |found| free && found == content), "bit {bit}");
         }
         assert_eq!(expand(&[&sound[..], b"\0"].concat()), Err(Error::Gzip));
+        // The length of a stored block, where its complement belongs.
+        let repeated = [&sound[..13], &sound[11..13], &sound[15..]].concat();
+        assert_eq!(expand(&repeated), Err(Error::Gzip));
         assert!(expand(&[sound.clone(), sound].concat()).is_err());
         let long = by_flate2(&text((1 << 20) + 1, 1), 9);
         assert!(matches!(expand(&long), Err(Error::Limit { found: 0x10_0001, .. })));

@@ -137,6 +137,26 @@ fn positions_outside_the_file_are_refused_before_anything_is_read() {
 }
 
 #[test]
+fn the_largest_size_is_allowed_and_one_more_is_not() {
+    let longest = (1 << 20) + (1 << 16);
+    let limit = |bytes: &[u8]| matches!(parse(bytes), Err(Error::Limit { .. }));
+    // Within the limit, and too long for this file.
+    assert!(matches!(parse(&with_number(32, longest, 8)), Err(Error::Index { .. })));
+    assert!(limit(&with_number(32, longest + 1, 8)) && limit(&with_number(32, longest + 2, 8)));
+    let slots = |count: u32| {
+        raw::resigned(&sample(), &key(1), |index| {
+            put(index, 56, &count.to_le_bytes());
+            put(index, 48, &(u64::from(count) * 64).to_le_bytes());
+        })
+    };
+    assert!(!limit(&slots(256)) && limit(&slots(257)));
+    // A part may end where the trailer begins.
+    let last = sample().len() as u64 - 8200 - number(32);
+    assert!(parse(&with_number(24, last, 8)).is_ok());
+    assert!(matches!(parse(&with_number(24, last + 1, 8)), Err(Error::Index { field: "metadata_offset", .. })));
+}
+
+#[test]
 fn digests_in_the_index_are_held_to_the_seal() {
     for (at, name) in [(96, "metadata"), (SEAL + 16, "launcher"), (SEAL + 48, "metadata"), (SEAL + 80, "slot table")] {
         refused(&raw::resigned(&sample(), &key(1), |index| index[at] ^= 1), Class::Integrity, name);

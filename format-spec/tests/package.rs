@@ -33,6 +33,18 @@ fn a_sound_package_is_verified() {
     let first = parse(&bytes).unwrap().verify().unwrap();
     assert_eq!(first.signers().len(), 1);
     assert_eq!(first.package_id(), package.package_id());
+    assert_eq!(parse(&bytes).unwrap().claimed_public_key(), *key(1).public_key().as_bytes());
+}
+
+#[test]
+fn an_index_knows_the_trailer_it_was_read_from() {
+    let bytes = sample();
+    let sealed = parse(&bytes).unwrap().verify().unwrap();
+    assert!(sealed.is_from(&bytes[bytes.len() - 8200..]));
+    assert!(!sealed.is_from(&bytes[bytes.len() - 8199..]));
+    // Another sound index: the checksum and the magics alone do not make it the same.
+    let other = raw::resigned(&bytes, &key(1), |index| index[144] ^= 1);
+    assert!(!sealed.is_from(&other[other.len() - 8200..]));
 }
 
 #[test]

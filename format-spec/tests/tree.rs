@@ -4,7 +4,7 @@ mod common;
 
 use common::raw;
 use common::{file, path, raw_slot, sample_slots, stored_slot, stream};
-use pspf_format::tree::{EntryKind, SlotIndex, stored_index};
+use pspf_format::tree::{self, EntryKind, SlotIndex, stored_index};
 use pspf_format::{Class, Error, Mode, Operations, Sha256, SlotIndexMetadata, SlotMetadata, TreePath, zstd_frame};
 
 /// A slot index written by hand. Frames and lengths are made right for entries with short names.
@@ -379,4 +379,12 @@ fn the_expanded_digest_is_that_of_the_content() {
     assert_eq!(one.expanded_digest(), two.expanded_digest());
     let other = SlotIndex::of_tree(vec![file("f", Mode::Executable, b"x")], 1).unwrap();
     assert_ne!(one.expanded_digest(), other.expanded_digest());
+}
+
+#[test]
+fn the_limits_are_those_of_the_specification() {
+    let limits =
+        [tree::MAX_INDEX, tree::MAX_STORED_INDEX, u64::from(tree::MAX_FRAME), u64::from(tree::MAX_STORED_FRAME)];
+    assert_eq!(limits, [134_217_728, 134_283_264, 8_388_608, 8_454_144]);
+    assert_eq!((tree::MAX_ENTRIES, tree::MAX_FRAMES, tree::MAX_DEPTH), (1_048_576, 1_048_576, 128));
 }
