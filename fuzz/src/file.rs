@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pspf_format::VerifiedPackage;
-use pspf_launcher::{Error, PackageFile, Thorough, check};
+use pspf_launcher::{Depth, Error, PackageFile, Thorough, check};
 use rustix::fs::MemfdFlags;
 
 /// A file in memory with these bytes.
@@ -27,7 +27,8 @@ pub fn open(file: &PackageFile) -> Result<VerifiedPackage, Error> {
 pub fn verify(bytes: &[u8], deep: bool) -> Result<VerifiedPackage, Error> {
     let file = in_memory(bytes);
     let package = open(&file)?;
-    let checked = check(&file, &package, Thorough { deep, digest: false })?;
+    let checked =
+        check(&file, &package, Thorough { depth: if deep { Depth::Content } else { Depth::Frames }, digest: false })?;
     assert_eq!(checked.size, bytes.len() as u64);
     Ok(package)
 }
