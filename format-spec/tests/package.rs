@@ -29,6 +29,7 @@ fn a_sound_package_is_verified() {
     let slot = package.slot("bin").unwrap();
     assert_eq!(&bytes[slot.span.offset as usize..][..slot.span.len as usize], b"hello\n");
     assert_eq!(package.layout().package_size(), bytes.len() as u64);
+    assert!(package.layout().parts().iter().all(|(part, span)| part.is_some() || span.len > 0));
     // The launcher's way verifies the first signature alone.
     let first = parse(&bytes).unwrap().verify().unwrap();
     assert_eq!(first.signers().len(), 1);

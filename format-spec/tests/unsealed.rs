@@ -129,3 +129,28 @@ fn a_package_that_lost_its_seal_is_told_by_one_key() {
     let index = UnsealedIndex::parse(common::trailer(&bytes).unwrap(), bytes.len() as u64).unwrap();
     assert_eq!(index.why(b"no gzip"), Error::NoSeal);
 }
+
+#[test]
+fn the_largest_size_is_allowed_and_one_more_is_not() {
+    let limit = |at: usize, value: &[u8]| {
+        let bytes = package(&json(), |index| put(index, at, value));
+        let parsed = UnsealedIndex::parse(common::trailer(&bytes).unwrap(), bytes.len() as u64);
+        matches!(parsed, Err(Error::Limit { .. }))
+    };
+    let longest = (1_u64 << 20) + (1 << 16);
+    assert_eq!([0, 1, 2].map(|more| limit(32, &(longest + more).to_le_bytes())), [false, true, true]);
+    assert_eq!([256_u32, 257].map(|count| limit(56, &count.to_le_bytes())), [false, true]);
+    // A part may end where the file does, and no later.
+    let inside = |past: u64| {
+        let bytes = package(&json(), |index| {
+            let (file, size) = (number(index, 8), number(index, 32));
+            put(index, 24, &(file - size + past).to_le_bytes());
+        });
+        UnsealedIndex::parse(common::trailer(&bytes).unwrap(), bytes.len() as u64).is_ok()
+    };
+    assert_eq!([inside(0), inside(1)], [true, false]);
+}
+
+fn number(index: &[u8; 8192], at: usize) -> u64 {
+    u64::from_le_bytes(index[at..at + 8].try_into().unwrap())
+}
