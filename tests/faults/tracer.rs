@@ -109,9 +109,15 @@ impl Call {
 
 /// Runs `command`, which is or becomes `program`, and shows `visit` every call that this program makes.
 pub(crate) fn drive(mut command: Command, program: &Path, mut visit: impl FnMut(&Call) -> Do) -> Driven {
-    // SAFETY: the closure makes one system call and allocates nothing.
+    // SAFETY: the closure makes system calls alone and allocates nothing.
     unsafe {
-        command.pre_exec(|| request(libc::PTRACE_TRACEME, 0, 0, 0).map(drop));
+        command.pre_exec(|| {
+            // Whoever runs the tests in the background ignores the first, and a child would do so too.
+            for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            request(libc::PTRACE_TRACEME, 0, 0, 0).map(drop)
+        });
     }
     #[expect(clippy::zombie_processes, reason = "it is waited for by its id, as ptrace has it")]
     let mut child = pspf_tests::forks::spawn(&mut command).expect("the program can be started");
