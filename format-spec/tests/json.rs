@@ -127,6 +127,19 @@ fn every_escape_is_read() {
     }
 }
 
+/// What follows is not even JSON and is never looked at: so the work does not grow with what is out of order.
+#[test]
+fn a_variable_out_of_order_is_refused_before_the_next_one_is_read() {
+    let mut metadata = metadata(&sample_slots());
+    metadata.pspf.run.env.map = [("A", "x"), ("B", "y")].map(|(old, new)| (old.into(), new.into())).into();
+    let sound = String::from_utf8(metadata.to_json()).unwrap();
+    assert!(parse(&sound).is_ok());
+    for twice in [r#""map":{"B":"y","A":"x",!"#, r#""map":{"A":"x","A":"y",!"#] {
+        let text = sound.replacen(r#""map":{"A":"x","B":"y"}"#, twice, 1);
+        assert!(text != sound && parse(&text) == Err(Error::NotCanonical), "{twice}");
+    }
+}
+
 #[test]
 fn depth_costs_nothing() {
     for open in ["[", "{\"a\":", "[{\"\":"] {
