@@ -9,9 +9,11 @@ use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs};
 
 /// What the stub is made of, from the workspace root.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 11] = [
     "Cargo.toml",
     "Cargo.lock",
+    "cpufeatures/Cargo.toml",
+    "cpufeatures/src",
     "launcher/Cargo.toml",
     "launcher/src",
     "launcher/stub.ld",

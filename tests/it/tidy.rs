@@ -89,6 +89,7 @@ fn dependencies_point_one_way() {
         found.insert(package["name"].as_str().unwrap(), names);
     }
     let expected = BTreeMap::from([
+        ("cpufeatures", vec![]),
         ("pspf-keys", vec![]),
         ("pspf-format", vec!["pspf-keys"]),
         ("pspf-launcher", vec!["pspf-format"]),
