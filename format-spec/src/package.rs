@@ -19,7 +19,7 @@ use crate::{Error, MAX_METADATA, MAX_SLOTS, Metadata, Record, Sha256, SlotDescri
 #[derive(Clone, Debug)]
 pub struct UnverifiedPackage {
     index: Index,
-    seal: SealHeader,
+    seal: Box<SealHeader>,
     entries: Vec<SealEntry>,
     message: Vec<u8>,
 }
@@ -31,7 +31,7 @@ impl UnverifiedPackage {
     /// [`Error::NoSeal`] for a sound PSPF/2025 index without a seal; otherwise what is malformed.
     pub fn parse(trailer: Box<Trailer>, file_len: u64) -> Result<Self, Error> {
         let index = Index::parse(trailer)?;
-        let seal = SealHeader::parse(index.bytes())?.ok_or(Error::NoSeal)?;
+        let seal = SealHeader::parse(index.bytes())?.map(Box::new).ok_or(Error::NoSeal)?;
         let entries = parse_entries(index.bytes())?;
         if index.head.package_size != file_len {
             return Err(Error::FileLength { expected: index.head.package_size, found: file_len });
@@ -107,7 +107,7 @@ fn hold_to_bounds(index: &Index, file_len: u64) -> Result<(), Error> {
 #[derive(Clone, Debug)]
 pub struct SealedIndex {
     index: Index,
-    seal: SealHeader,
+    seal: Box<SealHeader>,
     entries: Vec<SealEntry>,
     signers: Vec<PublicKey>,
     package_id: Sha256,

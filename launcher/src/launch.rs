@@ -1,6 +1,7 @@
 //! The whole story of a start, in the order that SPEC §12 gives.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::ffi::CString;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -31,11 +32,15 @@ pub struct Invocation {
 ///
 /// # Errors
 /// Everything that keeps the application from starting; nothing of it has run then.
-#[inline(never)]
 pub fn launch(file: &PackageFile, invocation: &Invocation) -> Result<Infallible, Error> {
+    run_package(file, &*verified(file)?, invocation)
+}
+
+/// Apart from what follows, whose frames are deep enough.
+#[inline(never)]
+fn verified(file: &PackageFile) -> Result<Box<VerifiedPackage>, Error> {
     let sealed = file.unverified()?.verify().map_err(|error| file.wrong(error))?;
-    let package = file.opened(sealed)?;
-    run_package(file, &package, invocation)
+    file.opened(sealed).map(Box::new)
 }
 
 /// Starts a package that was verified already.
