@@ -36,7 +36,7 @@ pub(crate) fn open(file: &PackageFile) -> Result<Opened, Problem> {
     let trailer = file.trailer()?;
     let index = trailer.get(4..4 + INDEX_LEN).and_then(IndexBlock::from_bytes).ok_or(FormatError::NotAPackage)?;
     let trailer_sha256 = Sha256::of(trailer.as_slice());
-    let unsealed = UnsealedIndex::parse(trailer, file.size())?;
+    let unsealed = UnsealedIndex::parse(&trailer, file.size())?;
     // Both lie inside the file and are at most as long as the format's limits.
     let read = |span: Span| -> Result<Vec<u8>, Problem> {
         let mut bytes = vec![0; usize::try_from(span.len).unwrap_or(0)];

@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use bincode::{Decode, Encode};
 
-use crate::{Error, Record, Span};
+use crate::{ENTRIES_OFFSET, Error, Record, Span};
 
 /// Length of the index in bytes.
 pub const INDEX_LEN: usize = 8192;
@@ -13,6 +13,8 @@ pub const INDEX_LEN: usize = 8192;
 pub const TRAILER_LEN: usize = 8200;
 /// The last bytes of a package.
 pub type Trailer = [u8; TRAILER_LEN];
+/// The index up to the entries of the seal, three quarters of a trailer that a start need not keep.
+type BeforeEntries = [u8; ENTRIES_OFFSET];
 /// First four bytes of the trailer.
 pub const START_MAGIC: [u8; 4] = [0xF0, 0x9F, 0x93, 0xA6];
 /// Last four bytes of the trailer, and so of the file.
@@ -126,32 +128,32 @@ impl Record for IndexHead {
     const LEN: usize = 128;
 }
 
-/// An index as it was read. Only its head is taken apart: a start needs no more.
+/// What is kept of an index. Only its head is taken apart: a start needs no more.
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     pub(crate) head: IndexHead,
-    /// As it was read: a copy of eight kilobytes would cost a start more than what it does with them.
-    trailer: Box<Trailer>,
+    bytes: Box<BeforeEntries>,
 }
 
 impl Index {
-    /// Reads the index inside a trailer, as [`index_bytes`] does.
-    pub(crate) fn parse(trailer: Box<Trailer>) -> Result<Self, Error> {
-        let bytes = index_bytes(trailer.as_slice())?;
-        let head = bytes.get(..IndexHead::LEN).and_then(IndexHead::from_bytes).ok_or(Error::NotAPackage)?;
-        Ok(Self { head, trailer })
+    /// Reads the index inside a trailer, as [`index_bytes`] does; also tells where all of it is.
+    pub(crate) fn parse(trailer: &Trailer) -> Result<(Self, &[u8; INDEX_LEN]), Error> {
+        let all = index_bytes(trailer)?;
+        let head = all.get(..IndexHead::LEN).and_then(IndexHead::from_bytes).ok_or(Error::NotAPackage)?;
+        let bytes: &BeforeEntries = all.first_chunk().ok_or(Error::NotAPackage)?;
+        Ok((Self { head, bytes: Box::new(*bytes) }, all))
     }
 
-    /// All its bytes.
-    pub(crate) fn bytes(&self) -> &[u8; INDEX_LEN] {
-        // Between two magics of four bytes.
-        let [_, _, _, _, index @ .., _, _, _, _] = &*self.trailer;
-        index
+    /// Everything before the entries of the seal.
+    pub(crate) fn bytes(&self) -> &BeforeEntries {
+        &self.bytes
     }
 
-    /// All its fields.
+    /// All its fields, without the entries of the seal.
     pub(crate) fn block(&self) -> Box<IndexBlock> {
-        Box::new(IndexBlock::from_bytes(self.bytes()).unwrap_or_else(IndexBlock::empty))
+        let mut bytes = self.bytes.to_vec();
+        bytes.resize(INDEX_LEN, 0);
+        Box::new(IndexBlock::from_bytes(&bytes).unwrap_or_else(IndexBlock::empty))
     }
 
     /// Where the metadata is claimed to be.
@@ -177,9 +179,8 @@ impl Index {
     /// Fails if a field that a sealed package does not use differs from its constant, or if the unused
     /// bytes of `integrity_signature` are not zero (SPEC §3).
     pub(crate) fn hold_to_constants(&self) -> Result<(), Error> {
-        let bytes = self.bytes();
-        let zero = |range| bytes.get(range).is_some_and(is_zero);
-        let constant = |(at, value)| word(bytes, at) == value;
+        let zero = |range| self.bytes.get(range).is_some_and(is_zero);
+        let constant = |(at, value)| word(&*self.bytes, at) == value;
         if !ZERO.into_iter().all(zero) || !CONSTANTS.into_iter().all(constant) {
             return Err(Error::Index {
                 field: "a field that a sealed package leaves unused",
@@ -248,7 +249,7 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
 }
 
-fn word(index: &[u8; INDEX_LEN], at: usize) -> u32 {
+fn word(index: &[u8], at: usize) -> u32 {
     index.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
@@ -265,7 +266,9 @@ mod tests {
         let checksum = index_checksum(&bytes);
         bytes[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
         let trailer = [&START_MAGIC[..], &bytes, &END_MAGIC].concat();
-        let index = Index::parse(Box::new(trailer.try_into().unwrap())).unwrap();
+        let trailer: Trailer = trailer.try_into().unwrap();
+        let (index, all) = Index::parse(&trailer).unwrap();
+        assert_eq!(all, &bytes);
         let IndexHead {
             format_version,
             index_checksum,
@@ -294,8 +297,11 @@ mod tests {
         expected.flags = flags;
         expected.public_key = public_key;
         expected.metadata_checksum = metadata_checksum;
+        expected.seal = block.seal;
         assert_eq!(*block, expected);
-        assert_eq!(block.to_bytes(), bytes);
+        let mut without_entries = bytes;
+        without_entries[ENTRIES_OFFSET..].fill(0);
+        assert_eq!(block.to_bytes(), without_entries);
         assert_eq!(index.base_signature(), block.integrity_signature[..64]);
         assert_eq!(index.fingerprint(), block.attestation_key_fp);
         assert_eq!((index.metadata_span(), index.slot_table_span()), (block.metadata_span(), block.slot_table_span()));
@@ -323,7 +329,7 @@ mod tests {
             let checksum = index_checksum(&bytes);
             bytes[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
             let trailer = [&START_MAGIC[..], &bytes, &END_MAGIC].concat();
-            Index::parse(Box::new(trailer.try_into().unwrap())).unwrap().hold_to_constants()
+            Index::parse(&trailer.try_into().unwrap()).unwrap().0.hold_to_constants()
         };
         let empty = IndexBlock::empty().to_bytes();
         assert_eq!(hold(&empty), Ok(()));

@@ -12,7 +12,10 @@ use pspf_keys::{PublicKey, Signature};
 
 use crate::index::{Index, TRAILER_LEN, Trailer, index_bytes};
 use crate::layout::Layout;
-use crate::seal::{FLAG_BASE_SIGNATURE, SealEntry, SealHeader, package_id, parse_entries, signed_message};
+use crate::seal::{
+    ENTRIES_OFFSET, FLAG_BASE_SIGNATURE, SealEntry, SealHeader, encode_entries, package_id, parse_entries,
+    signed_message,
+};
 use crate::{Error, MAX_METADATA, MAX_SLOTS, Metadata, Record, Sha256, SlotDescriptor, SlotMetadata, Span};
 
 /// A trailer that is well formed. Nothing in it has been proven; what it says is called `claimed`.
@@ -29,10 +32,10 @@ impl UnverifiedPackage {
     ///
     /// # Errors
     /// [`Error::NoSeal`] for a sound PSPF/2025 index without a seal; otherwise what is malformed.
-    pub fn parse(trailer: Box<Trailer>, file_len: u64) -> Result<Self, Error> {
-        let index = Index::parse(trailer)?;
-        let seal = SealHeader::parse(index.bytes())?.map(Box::new).ok_or(Error::NoSeal)?;
-        let entries = parse_entries(index.bytes())?;
+    pub fn parse(trailer: &Trailer, file_len: u64) -> Result<Self, Error> {
+        let (index, bytes) = Index::parse(trailer)?;
+        let seal = SealHeader::parse(bytes)?.map(Box::new).ok_or(Error::NoSeal)?;
+        let entries = parse_entries(bytes)?;
         if index.head.package_size != file_len {
             return Err(Error::FileLength { expected: index.head.package_size, found: file_len });
         }
@@ -41,7 +44,7 @@ impl UnverifiedPackage {
         }
         index.hold_to_constants()?;
         hold_to_bounds(&index, file_len)?;
-        let message = signed_message(index.bytes());
+        let message = signed_message(bytes);
         Ok(Self { index, seal, entries, message })
     }
 
@@ -126,7 +129,10 @@ impl SealedIndex {
 
     /// Whether these are the bytes of the trailer that this index was read from.
     pub fn is_from(&self, trailer_bytes: &[u8]) -> bool {
-        index_bytes(trailer_bytes).is_ok_and(|index| index == self.index.bytes())
+        index_bytes(trailer_bytes).is_ok_and(|index| {
+            let (before, entries) = index.split_at(ENTRIES_OFFSET);
+            before == self.index.bytes() && entries == encode_entries(&self.entries)
+        })
     }
 
     /// The signed digest of the stored metadata.

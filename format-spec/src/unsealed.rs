@@ -1,7 +1,5 @@
 //! The trailer of a package without a seal (SPEC §8.4): where its parts are, and whether it had a seal.
 
-use alloc::boxed::Box;
-
 use crate::index::{Index, Trailer};
 use crate::{Error, MAX_METADATA, MAX_SLOTS, Record, SlotDescriptor, Span, gzip, json_scan};
 
@@ -14,8 +12,8 @@ impl UnsealedIndex {
     ///
     /// # Errors
     /// What makes even the base index unusable.
-    pub fn parse(trailer: Box<Trailer>, file_len: u64) -> Result<Self, Error> {
-        let index = Index::parse(trailer)?;
+    pub fn parse(trailer: &Trailer, file_len: u64) -> Result<Self, Error> {
+        let (index, _) = Index::parse(trailer)?;
         let head = &index.head;
         if head.package_size != file_len {
             return Err(Error::FileLength { expected: head.package_size, found: file_len });

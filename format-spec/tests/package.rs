@@ -142,7 +142,7 @@ fn a01_every_changed_bit_of_the_trailer_is_found() {
     let mut trailer = common::trailer(&bytes).unwrap();
     for bit in 0..trailer.len() * 8 {
         trailer[bit / 8] ^= 1 << (bit % 8);
-        refused(UnverifiedPackage::parse(trailer.clone(), len), Class::Integrity, "damaged trailer");
+        refused(UnverifiedPackage::parse(&trailer, len), Class::Integrity, "damaged trailer");
         trailer[bit / 8] ^= 1 << (bit % 8);
     }
 }
@@ -167,7 +167,7 @@ fn index_bits(bytes: &[u8], odd: usize) {
         let checksum = pspf_format::index_checksum(&index);
         put(&mut index, 4, &checksum.to_le_bytes());
         put(trailer.as_mut_slice(), 4, &index);
-        let Ok(unverified) = UnverifiedPackage::parse(trailer.clone(), bytes.len() as u64) else { continue };
+        let Ok(unverified) = UnverifiedPackage::parse(&trailer, bytes.len() as u64) else { continue };
         let byte = bit / 8;
         // A start finds everything but the base signature and other signers' entries; these are for verifiers.
         if (128..192).contains(&byte) {
@@ -210,7 +210,7 @@ fn a02_every_other_length_is_refused() {
     // A trailer of the right form at the end of a shorter or longer file.
     let trailer = common::trailer(&bytes).unwrap();
     for len in [bytes.len() as u64 - 1, bytes.len() as u64 + 1, 0, u64::MAX] {
-        refused(UnverifiedPackage::parse(trailer.clone(), len), Class::Format, "`package_size`");
+        refused(UnverifiedPackage::parse(&trailer, len), Class::Format, "`package_size`");
     }
 }
 
@@ -235,7 +235,7 @@ fn a_seal_cannot_be_stripped() {
     index[SEAL..].fill(0);
     let stripped = with_index(&bytes, index);
     refused(parse(&stripped), Class::Format, "no seal");
-    let unsealed = UnsealedIndex::parse(common::trailer(&stripped).unwrap(), stripped.len() as u64).unwrap();
+    let unsealed = UnsealedIndex::parse(&common::trailer(&stripped).unwrap(), stripped.len() as u64).unwrap();
     let part = |span: pspf_format::Span| &stripped[span.offset as usize..][..span.len as usize];
     let opened = unsealed.open(part(unsealed.metadata_span()), part(unsealed.slot_table_span()), stripped.len() as u64);
     refused(opened, Class::Integrity, "the seal was removed");

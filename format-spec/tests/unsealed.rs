@@ -26,7 +26,7 @@ fn package(json: &str, edit: impl FnOnce(&mut [u8; 8192])) -> Vec<u8> {
 fn open(bytes: &[u8]) -> Result<UnsealedPackage, Error> {
     let len = bytes.len() as u64;
     assert_eq!(common::parse(bytes).expect_err("no seal"), Error::NoSeal);
-    let index = UnsealedIndex::parse(common::trailer(bytes)?, len)?;
+    let index = UnsealedIndex::parse(&*common::trailer(bytes)?, len)?;
     index.open(part(bytes, index.metadata_span()), part(bytes, index.slot_table_span()), len)
 }
 
@@ -77,10 +77,10 @@ fn positions_outside_the_file_are_refused() {
     let len = package(&json(), |_| {}).len() as u64;
     for (at, value) in [(24, len), (24, u64::MAX), (32, 1 << 21), (40, len - 127), (40, u64::MAX), (8, len + 1)] {
         let bytes = package(&json(), |index| put(index, at, &u64::to_le_bytes(value)));
-        assert!(UnsealedIndex::parse(common::trailer(&bytes).unwrap(), len).is_err(), "{at} {value}");
+        assert!(UnsealedIndex::parse(&common::trailer(&bytes).unwrap(), len).is_err(), "{at} {value}");
     }
     let many = package(&json(), |index| put(index, 56, &u32::MAX.to_le_bytes()));
-    assert!(UnsealedIndex::parse(common::trailer(&many).unwrap(), len).is_err());
+    assert!(UnsealedIndex::parse(&common::trailer(&many).unwrap(), len).is_err());
     // A row of the table, which nothing signs.
     let table = |bytes: &[u8]| u64::from_le_bytes(raw::index(bytes)[40..48].try_into().unwrap()) as usize;
     for (at, value) in [(16, len), (16, u64::MAX), (24, len), (24, u64::MAX)] {
@@ -95,7 +95,7 @@ fn positions_outside_the_file_are_refused() {
 fn a_package_that_lost_its_seal_is_told_by_one_key() {
     let why = |json: &str| {
         let bytes = package(json, |_| {});
-        let index = UnsealedIndex::parse(common::trailer(&bytes).unwrap(), bytes.len() as u64).unwrap();
+        let index = UnsealedIndex::parse(&common::trailer(&bytes).unwrap(), bytes.len() as u64).unwrap();
         index.why(part(&bytes, index.metadata_span()))
     };
     let sealed = String::from_utf8(gunzip(&Parts::of(&sample()).metadata)).unwrap();
@@ -126,7 +126,7 @@ fn a_package_that_lost_its_seal_is_told_by_one_key() {
         assert_eq!(why(text), Error::NoSeal, "{text}");
     }
     let bytes = package(&json(), |_| {});
-    let index = UnsealedIndex::parse(common::trailer(&bytes).unwrap(), bytes.len() as u64).unwrap();
+    let index = UnsealedIndex::parse(&common::trailer(&bytes).unwrap(), bytes.len() as u64).unwrap();
     assert_eq!(index.why(b"no gzip"), Error::NoSeal);
 }
 
@@ -134,7 +134,7 @@ fn a_package_that_lost_its_seal_is_told_by_one_key() {
 fn the_largest_size_is_allowed_and_one_more_is_not() {
     let limit = |at: usize, value: &[u8]| {
         let bytes = package(&json(), |index| put(index, at, value));
-        let parsed = UnsealedIndex::parse(common::trailer(&bytes).unwrap(), bytes.len() as u64);
+        let parsed = UnsealedIndex::parse(&common::trailer(&bytes).unwrap(), bytes.len() as u64);
         matches!(parsed, Err(Error::Limit { .. }))
     };
     let longest = (1_u64 << 20) + (1 << 16);
@@ -146,7 +146,7 @@ fn the_largest_size_is_allowed_and_one_more_is_not() {
             let (file, size) = (number(index, 8), number(index, 32));
             put(index, 24, &(file - size + past).to_le_bytes());
         });
-        UnsealedIndex::parse(common::trailer(&bytes).unwrap(), bytes.len() as u64).is_ok()
+        UnsealedIndex::parse(&common::trailer(&bytes).unwrap(), bytes.len() as u64).is_ok()
     };
     assert_eq!([inside(0), inside(1)], [true, false]);
 }

@@ -26,7 +26,7 @@ pub fn target(data: &[u8]) {
     let package = raw::with_index(&seed, index);
     let trailer: Trailer = *package.last_chunk().unwrap();
     let len = package.len() as u64;
-    let Ok(unverified) = UnverifiedPackage::parse(Box::new(trailer), len) else { return };
+    let Ok(unverified) = UnverifiedPackage::parse(&trailer, len) else { return };
     let block = IndexBlock::from_bytes(&trailer[4..trailer.len() - 4]).unwrap();
     assert_eq!(block.to_bytes(), trailer[4..trailer.len() - 4]);
     assert_eq!(block.package_size, len);

@@ -46,9 +46,9 @@ pub fn target(data: &[u8]) {
     let file = raw::with_index(&file, index.try_into().unwrap());
     let trailer: Trailer = *file.last_chunk().unwrap();
     let len = file.len() as u64;
-    let sealed = UnverifiedPackage::parse(Box::new(trailer), len);
+    let sealed = UnverifiedPackage::parse(&trailer, len);
     assert!(sealed.is_err(), "a seal out of nothing");
-    let Ok(index) = UnsealedIndex::parse(Box::new(trailer), len) else { return };
+    let Ok(index) = UnsealedIndex::parse(&trailer, len) else { return };
     let part = |offset: u64, len: u64| &file[usize::try_from(offset).unwrap()..][..usize::try_from(len).unwrap()];
     let stored = part(index.metadata_span().offset, index.metadata_span().len);
     let table = index.slot_table_span();

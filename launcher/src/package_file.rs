@@ -68,7 +68,9 @@ impl PackageFile {
     /// # Errors
     /// [`Error::Package`]; [`FormatError::SealRemoved`] where only the metadata still says that there was a seal.
     pub fn unverified(&self) -> Result<UnverifiedPackage, Error> {
-        UnverifiedPackage::parse(self.trailer()?, self.len).map_err(|error| {
+        let mut trailer = [0; TRAILER_LEN];
+        self.read_trailer(&mut trailer)?;
+        UnverifiedPackage::parse(&trailer, self.len).map_err(|error| {
             let error = if error == FormatError::NoSeal { self.why_no_seal() } else { error };
             self.wrong(error)
         })
@@ -79,14 +81,19 @@ impl PackageFile {
     /// # Errors
     /// [`FormatError::NotAPackage`] for a shorter file.
     pub fn trailer(&self) -> Result<Box<Trailer>, Error> {
-        let len = TRAILER_LEN as u64;
-        let offset = self.len.checked_sub(len).ok_or_else(|| self.wrong(FormatError::NotAPackage))?;
-        self.read(Span { offset, len })?.try_into().map_err(|_| self.wrong(FormatError::NotAPackage))
+        let mut trailer = Box::new([0; TRAILER_LEN]);
+        self.read_trailer(&mut trailer)?;
+        Ok(trailer)
+    }
+
+    fn read_trailer(&self, trailer: &mut Trailer) -> Result<(), Error> {
+        let offset = self.len.checked_sub(TRAILER_LEN as u64).ok_or_else(|| self.wrong(FormatError::NotAPackage))?;
+        self.read_at(trailer, offset)
     }
 
     /// Tells a package that never had a seal from one that lost it.
     fn why_no_seal(&self) -> FormatError {
-        let index = self.trailer().ok().and_then(|trailer| UnsealedIndex::parse(trailer, self.len).ok());
+        let index = self.trailer().ok().and_then(|trailer| UnsealedIndex::parse(&trailer, self.len).ok());
         index.map_or(FormatError::NoSeal, |index| index.why(&self.read(index.metadata_span()).unwrap_or_default()))
     }
 

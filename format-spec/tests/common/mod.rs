@@ -184,7 +184,7 @@ pub(crate) fn trailer(bytes: &[u8]) -> Result<Box<Trailer>, Error> {
 
 /// The trailer, read and well formed.
 pub(crate) fn parse(bytes: &[u8]) -> Result<UnverifiedPackage, Error> {
-    UnverifiedPackage::parse(trailer(bytes)?, bytes.len() as u64)
+    UnverifiedPackage::parse(&*trailer(bytes)?, bytes.len() as u64)
 }
 
 /// The bytes of a part.
