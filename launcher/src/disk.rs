@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::ffi::CStr;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::path::Arg;
 
@@ -34,10 +34,12 @@ pub(crate) fn open_directory(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io:
     open_at(parent, name, flags, Mode::empty())
 }
 
-/// A new directory with mode 0700.
+/// A new directory with mode 0700; none is left where it cannot be opened, as when descriptors end.
 pub(crate) fn create_directory(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
     rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
-    open_directory(parent, name)
+    open_directory(parent, name).inspect_err(|_| {
+        let _ = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR);
+    })
 }
 
 /// Fills `buffer` from `offset`, as far as the file reaches; says how far.

@@ -95,6 +95,26 @@ fn f10_few_descriptors(who: Who) {
     starts_behind(who, "ulimit -n 16");
 }
 
+/// A first start that has too few of them leaves little behind, and the next one removes that.
+fn f10_too_few_descriptors_leave_little(who: Who) {
+    let sandbox = Sandbox::new(who);
+    let package = package(&sandbox);
+    let work =
+        || -> Vec<String> { sandbox.cached("slots").into_iter().filter(|name| name.starts_with(".tmp-")).collect() };
+    let mut failed = 0;
+    for limit in 4..16 {
+        pspf_tests::sandbox::remove_tree(&sandbox.cache());
+        let script = format!("ulimit -n {limit}; exec \"$0\"");
+        let run = Run::new(&sandbox, "sh").args(["-c", &script]).arg(&package);
+        failed += u32::from(run.spawn().wait_with_output().unwrap().status.code() == Some(123));
+        // A tree that was begun takes descriptors to be removed.
+        assert!(work().len() <= usize::from(limit > 7), "with {limit} descriptors: {:?}", work());
+        Run::new(&sandbox, &package).stdout("ran\n").run();
+        assert_eq!(work(), [""; 0], "after a start with {limit} descriptors");
+    }
+    assert!((3..12).contains(&failed), "{failed} of 12 starts had too few");
+}
+
 /// What cannot be looked at is not damaged: it stays, and the next start that can look finds it sound.
 fn too_few_descriptors_take_nothing(who: Who) {
     let sandbox = Sandbox::new(who);
@@ -170,6 +190,7 @@ fn f16_no_locks(who: Who) {
 as_both! {
     f53_little_memory
     f10_few_descriptors
+    f10_too_few_descriptors_leave_little
     too_few_descriptors_take_nothing
     f51_any_umask
     f33_no_proc
