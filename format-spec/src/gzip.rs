@@ -1,5 +1,6 @@
 //! The gzip member that holds the metadata (RFC 1952).
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -32,7 +33,7 @@ pub(crate) fn compress(content: &[u8]) -> Vec<u8> {
 }
 
 /// The content of `stored`, which must be one member and nothing more, of at most [`MAX_JSON`] bytes.
-pub(crate) fn expand(stored: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn expand(stored: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
     let (body, len) = stored.split_last_chunk::<4>().ok_or(Error::Gzip)?;
     let (body, checksum) = body.split_last_chunk::<4>().ok_or(Error::Gzip)?;
     let stream = after_header(body).ok_or(Error::Gzip)?;
@@ -40,14 +41,17 @@ pub(crate) fn expand(stored: &[u8]) -> Result<Vec<u8>, Error> {
     if u64::from(len) > MAX_JSON {
         return Err(Error::Limit { what: "bytes of metadata JSON", most: MAX_JSON, found: u64::from(len) });
     }
-    let content = stored_blocks(stream).map_or_else(|| inflated(stream, len as usize), Ok)?;
+    let content = match stored_blocks(stream) {
+        Some(content) => content,
+        None => inflated(stream, len as usize)?.into(),
+    };
     let sound = content.len() == len as usize && crc32(&content) == u32::from_le_bytes(*checksum);
     if sound { Ok(content) } else { Err(Error::Gzip) }
 }
 
 /// The content of a stream that is nothing but stored blocks (RFC 1951 §3.2.4): what [`compress`] writes.
-fn stored_blocks(mut stream: &[u8]) -> Option<Vec<u8>> {
-    let mut content = Vec::with_capacity(stream.len());
+fn stored_blocks(mut stream: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let mut content = Cow::Borrowed(&[][..]);
     loop {
         let (&[kind @ (0 | 1), a, b, not_a, not_b], rest) = stream.split_first_chunk()? else { return None };
         let len = u16::from_le_bytes([a, b]);
@@ -55,7 +59,10 @@ fn stored_blocks(mut stream: &[u8]) -> Option<Vec<u8>> {
         if u16::from_le_bytes([not_a, not_b]) != !len || (kind == 1 && !rest.is_empty()) {
             return None;
         }
-        content.extend_from_slice(block);
+        match content.is_empty() {
+            true => content = block.into(),
+            false => content.to_mut().extend_from_slice(block),
+        }
         if kind == 1 {
             return Some(content);
         }
@@ -131,11 +138,14 @@ mod tests {
                 let content = text(len, variety);
                 let stored = compress(&content);
                 for level in [0, 1, 6, 9] {
-                    assert!(expand(&by_flate2(&content, level)).as_ref() == Ok(&content), "level {level}: {len} bytes");
+                    assert!(
+                        expand(&by_flate2(&content, level)) == Ok(content[..].into()),
+                        "level {level}: {len} bytes"
+                    );
                 }
                 let mut again = Vec::new();
                 flate2::bufread::GzDecoder::new(&stored[..]).read_to_end(&mut again).unwrap();
-                assert!(again == content && expand(&stored) == Ok(content), "{len} bytes of {variety} letters");
+                assert!(again == content && expand(&stored) == Ok(content.into()), "{len} bytes of {variety} letters");
             }
         }
     }
@@ -152,10 +162,10 @@ mod tests {
             (COMMENT, b"\0"),
             (EXTRA | NAME | COMMENT, b"\x01\0\0name\0comment\0"),
         ] {
-            assert_eq!(expand(&member(flags, fields)), Ok(b"content".to_vec()), "{flags:#x}");
+            assert_eq!(expand(&member(flags, fields)), Ok(b"content"[..].into()), "{flags:#x}");
             let sum = crc32(&[&[0x1F, 0x8B, 8, flags | HEADER_CHECKSUM], &plain[4..10], fields].concat()).to_le_bytes();
             let with_sum = |low| member(flags | HEADER_CHECKSUM, &[fields, &[low, sum[1]]].concat());
-            assert_eq!(expand(&with_sum(sum[0])), Ok(b"content".to_vec()), "{flags:#x}");
+            assert_eq!(expand(&with_sum(sum[0])), Ok(b"content"[..].into()), "{flags:#x}");
             assert_eq!(expand(&with_sum(sum[0] ^ 1)), Err(Error::Gzip), "{flags:#x}");
         }
         for (flags, fields) in [(0x20, &b""[..]), (0x80, b""), (EXTRA, b"\xff\xff"), (0, b"\0")] {

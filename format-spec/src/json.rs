@@ -14,7 +14,7 @@ use crate::{Error, Sha256, TextMap};
 /// A value of the metadata.
 pub(crate) trait Json: Sized {
     /// Appends the text.
-    fn write(&self, out: &mut Vec<u8>);
+    fn write(&self, out: &mut Writer<'_>);
 
     /// Reads a value of this type.
     fn read(reader: &mut Reader<'_>) -> Result<Self, Box<Error>>;
@@ -25,25 +25,43 @@ pub(crate) trait Optional: Json + Default {
     fn is_absent(&self) -> bool;
 }
 
+/// Where the text of a value goes.
+pub(crate) enum Writer<'t> {
+    /// Into memory.
+    Into(Vec<u8>),
+    /// Beside a text that it shall be the same as: what is left of that; nothing once they differ.
+    Beside(Option<&'t [u8]>),
+}
+
+impl Writer<'_> {
+    /// Appends bytes as they are.
+    #[inline(never)]
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Into(text) => text.extend_from_slice(bytes),
+            Self::Beside(left) => *left = left.and_then(|left| left.strip_prefix(bytes)),
+        }
+    }
+}
+
 /// Reads a whole text, which must be the one that its value is written as.
 pub(crate) fn read<T: Json>(text: &[u8]) -> Result<T, Error> {
     let value = Reader::new(text).and_then(|mut reader| T::read(&mut reader)).map_err(|error| *error)?;
-    let mut canonical = Vec::with_capacity(text.len());
+    let mut canonical = Writer::Beside(Some(text));
     value.write(&mut canonical);
-    if canonical == text { Ok(value) } else { Err(Error::NotCanonical) }
+    if matches!(canonical, Writer::Beside(Some([]))) { Ok(value) } else { Err(Error::NotCanonical) }
 }
 
 /// The text of a value.
 pub(crate) fn written(value: &impl Json) -> Vec<u8> {
-    let mut text = Vec::new();
+    let mut text = Writer::Into(Vec::new());
     value.write(&mut text);
-    text
+    if let Writer::Into(text) = text { text } else { Vec::new() }
 }
 
 /// Appends text as it is.
-#[inline(never)]
-pub(crate) fn put(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(text.as_bytes());
+pub(crate) fn put(out: &mut Writer<'_>, text: &str) {
+    out.put(text.as_bytes());
 }
 
 /// Characters with a short escape, and its letter.
@@ -51,32 +69,32 @@ pub(crate) const ESCAPES: [(u8, u8); 7] =
     [(b'"', b'"'), (b'\\', b'\\'), (8, b'b'), (b'\t', b't'), (b'\n', b'n'), (0xC, b'f'), (b'\r', b'r')];
 
 /// Appends a string with its quotes.
-pub(crate) fn put_string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
+pub(crate) fn put_string(out: &mut Writer<'_>, text: &str) {
+    out.put(b"\"");
     let mut rest = text.as_bytes();
     while let Some((plain, [escaped, after @ ..])) =
         rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\').map(|at| rest.split_at(at))
     {
-        out.extend_from_slice(plain);
-        out.push(b'\\');
+        out.put(plain);
+        out.put(b"\\");
         match ESCAPES.iter().find(|(byte, _)| byte == escaped) {
-            Some((_, letter)) => out.push(*letter),
+            Some((_, letter)) => out.put(&[*letter]),
             None => {
                 put(out, "u00");
-                out.extend_from_slice(&crate::digest::digits(*escaped));
+                out.put(&crate::digest::digits(*escaped));
             }
         }
         rest = after;
     }
-    out.extend_from_slice(rest);
-    out.push(b'"');
+    out.put(rest);
+    out.put(b"\"");
 }
 
 /// The struct's keys, in their order; `optional` ones are absent where their value is.
 macro_rules! object {
     ($type:ident { $($need:ident $key:ident),* $(,)? }) => {
         impl $crate::json::Json for $type {
-            fn write(&self, out: &mut alloc::vec::Vec<u8>) {
+            fn write(&self, out: &mut $crate::json::Writer<'_>) {
                 let mut before = "{\"";
                 $($crate::json::object!(write $need out, before, self.$key, stringify!($key));)*
                 $crate::json::put(out, if before == "{\"" { "{}" } else { "}" });
@@ -113,7 +131,7 @@ macro_rules! object {
 pub(crate) use object;
 
 /// Appends a key with what stands before and after it; `before` is for the next key then.
-pub(crate) fn put_key(out: &mut Vec<u8>, before: &mut &str, key: &str) {
+pub(crate) fn put_key(out: &mut Writer<'_>, before: &mut &str, key: &str) {
     put(out, before);
     put(out, key);
     put(out, "\":");
@@ -124,7 +142,7 @@ pub(crate) fn put_key(out: &mut Vec<u8>, before: &mut &str, key: &str) {
 macro_rules! words {
     ($type:ident { $($variant:ident),* }) => {
         impl $crate::json::Json for $type {
-            fn write(&self, out: &mut alloc::vec::Vec<u8>) {
+            fn write(&self, out: &mut $crate::json::Writer<'_>) {
                 $crate::json::put_string(out, self.as_str());
             }
 
@@ -139,7 +157,7 @@ macro_rules! words {
 pub(crate) use words;
 
 impl Json for u64 {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Writer<'_>) {
         put(out, &self.to_string());
     }
 
@@ -149,7 +167,7 @@ impl Json for u64 {
 }
 
 impl Json for u32 {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Writer<'_>) {
         u64::from(*self).write(out);
     }
 
@@ -160,7 +178,7 @@ impl Json for u32 {
 }
 
 impl Json for String {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Writer<'_>) {
         put_string(out, self);
     }
 
@@ -170,10 +188,10 @@ impl Json for String {
 }
 
 impl Json for Sha256 {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.push(b'"');
-        out.extend_from_slice(&self.to_hex());
-        out.push(b'"');
+    fn write(&self, out: &mut Writer<'_>) {
+        out.put(b"\"");
+        out.put(&self.to_hex());
+        out.put(b"\"");
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Box<Error>> {
@@ -182,7 +200,7 @@ impl Json for Sha256 {
 }
 
 impl<T: Json> Json for Option<T> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Writer<'_>) {
         if let Some(value) = self {
             value.write(out);
         }
@@ -201,7 +219,7 @@ impl<T: Json> Optional for Option<T> {
 }
 
 impl<T: Json> Json for Vec<T> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Writer<'_>) {
         let mut before = "[";
         for value in self {
             put(out, before);
@@ -228,7 +246,7 @@ impl<T: Json> Optional for Vec<T> {
 }
 
 impl Json for TextMap {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Writer<'_>) {
         let mut before = "{";
         for (key, value) in self {
             put(out, before);

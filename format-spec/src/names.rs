@@ -6,7 +6,6 @@ use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 
 use crate::Error;
@@ -51,7 +50,7 @@ macro_rules! name {
         }
 
         impl Json for $type {
-            fn write(&self, out: &mut Vec<u8>) {
+            fn write(&self, out: &mut json::Writer<'_>) {
                 json::put_string(out, &self.0);
             }
 

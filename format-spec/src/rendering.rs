@@ -4,15 +4,14 @@
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 
-use crate::json::{Json, put, put_string};
+use crate::json::{Json, Writer, put, put_string};
 use crate::json_reader::Reader;
 use crate::template::{Piece, pieces};
 use crate::{Error, LauncherMetadata, Metadata, Pspf, Sha256, SlotMetadata};
 
 impl Json for Metadata {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Writer<'_>) {
         let Self { package, launcher, pspf } = self;
         put(out, r#"{"format":"PSPF/2025","format_version":"1.0.0","package":"#);
         package.write(out);
@@ -85,7 +84,7 @@ impl Json for Metadata {
 }
 
 impl Json for LauncherMetadata {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Writer<'_>) {
         put(out, r#"{"tool":"pspf-launcher","size":"#);
         self.size.write(out);
         put(out, r#","checksum":"#);
@@ -107,7 +106,7 @@ impl Json for LauncherMetadata {
     }
 }
 
-fn write_slot(position: u64, slot: &SlotMetadata, out: &mut Vec<u8>) {
+fn write_slot(position: u64, slot: &SlotMetadata, out: &mut Writer<'_>) {
     put(out, r#"{"slot":"#);
     position.write(out);
     put(out, r#","id":"#);
@@ -127,9 +126,9 @@ fn write_slot(position: u64, slot: &SlotMetadata, out: &mut Vec<u8>) {
     put(out, "}");
 }
 
-fn write_checksum(digest: &Sha256, out: &mut Vec<u8>) {
+fn write_checksum(digest: &Sha256, out: &mut Writer<'_>) {
     put(out, "\"sha256:");
-    out.extend_from_slice(&digest.to_hex());
+    out.put(&digest.to_hex());
     put(out, "\"");
 }
 

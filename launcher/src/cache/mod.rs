@@ -165,11 +165,12 @@ impl Cache {
 
 /// The slots that must be there at a start: eager ones first (SPEC §6.6).
 pub fn needed(package: &VerifiedPackage) -> Vec<Slot<'_>> {
-    let here = current_platform();
     let eager = package.slots().filter(|slot| slot.metadata.lifecycle == Lifecycle::Eager);
     let others = package.slots().filter(|slot| match slot.metadata.lifecycle {
         Lifecycle::Runtime => true,
-        Lifecycle::Platform => here.is_some() && slot.metadata.platform == here,
+        Lifecycle::Platform => {
+            slot.metadata.platform.as_ref().is_some_and(|own| Some(own) == current_platform().as_ref())
+        }
         Lifecycle::Eager | Lifecycle::Lazy | Lifecycle::Dev => false,
     });
     eager.chain(others).collect()
