@@ -199,24 +199,28 @@ pub fn index_checksum(index: &[u8]) -> u32 {
     const BASE: u32 = 65_521;
     // So few bytes cannot overflow the sums.
     const PIECE: usize = 64;
+    // Most of an index is zero, above all its end.
+    let (rest, words) = index.as_rchunks::<{ size_of::<u128>() }>();
+    let used = words.iter().rposition(|word| u128::from_ne_bytes(*word) != 0).map_or(0, |last| last + 1);
+    let (used, zeros) = index.split_at(rest.len() + used * size_of::<u128>());
     let (mut a, mut b) = (1_u32, 0_u32);
-    let mut sum = |bytes: &[u8]| {
-        for piece in bytes.chunks(PIECE) {
-            // Most of an index is zero.
-            if is_zero(piece) {
-                b += a * piece.len() as u32;
-            } else {
-                for byte in piece {
-                    a += u32::from(*byte);
-                    b += a;
-                }
+    for piece in used.chunks(PIECE) {
+        if is_zero(piece) {
+            b += a * piece.len() as u32;
+        } else {
+            for byte in piece {
+                a += u32::from(*byte);
+                b += a;
             }
-            (a, b) = (a % BASE, b % BASE);
         }
-    };
-    sum(index.get(..CHECKSUM.start).unwrap_or_default());
-    sum(&[0; 4]);
-    sum(index.get(CHECKSUM.end..).unwrap_or_default());
+        (a, b) = (a % BASE, b % BASE);
+    }
+    b = (b + a * (zeros.len() as u32 % BASE)) % BASE;
+    // Without the bytes of the checksum itself: each counts once in `a`, and in `b` as often as bytes follow, and once.
+    for (at, byte) in index.iter().enumerate().take(CHECKSUM.end).skip(CHECKSUM.start) {
+        let times = (index.len() - at) as u32 % BASE;
+        (a, b) = ((a + BASE - u32::from(*byte)) % BASE, (b + BASE - u32::from(*byte) * times % BASE) % BASE);
+    }
     b << 16 | a
 }
 
