@@ -162,6 +162,10 @@ fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<Pat
         rust_flags.push("-Clink-arg=-Wl,--no-eh-frame-hdr".to_owned());
         rust_flags.extend(["-Clink-arg=-T".to_owned(), format!("-Clink-arg={}", script.display())]);
     }
+    if recipe.release {
+        // What seldom happens becomes functions of its own, which the linker script keeps out of the way.
+        rust_flags.push("-Cllvm-args=-hot-cold-split=true".to_owned());
+    }
     // A fortified call needs functions that only glibc has; the compiler of a distribution may turn it on unasked.
     let mut c_flags = "-U_FORTIFY_SOURCE -fno-stack-protector".to_owned();
     // Of zstd's decoders that differ in speed by nothing that can be measured, one each; nobody reads its error texts.

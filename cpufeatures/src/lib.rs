@@ -6,7 +6,7 @@
 //! found. The interface is the same; a feature that is not listed in [`bit`] does not compile.
 
 #![no_std]
-#![expect(unsafe_code, reason = "reading the processor's registers and the auxiliary vector")]
+#![allow(unsafe_code, reason = "reading the processor's registers and the auxiliary vector")]
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -28,6 +28,9 @@ pub const fn bit(feature: &str) -> u32 {
         b"sse2" => 6,
         b"sse4.1" => 7,
         b"ssse3" => 8,
+        // The curve's, where a nightly compiler builds it.
+        b"avx512ifma" => 9,
+        b"avx512vl" => 10,
         _ => panic!("this feature is not known here"),
     }
 }
@@ -42,6 +45,13 @@ pub fn has(features: u32) -> bool {
     found & features == features
 }
 
+/// `false`, as what seldom happens: code that does without a feature is then kept apart from code that uses it.
+#[cold]
+#[inline(never)]
+pub fn without() -> bool {
+    core::hint::black_box(false)
+}
+
 #[cold]
 fn ask() -> u32 {
     let found = detected().iter().filter(|(_, found)| *found).fold(ASKED, |all, (feature, _)| all | bit(feature));
@@ -51,7 +61,7 @@ fn ask() -> u32 {
 
 /// Intel's manual, volume 2, CPUID: leaf 1 and leaf 7; volume 1, 14.3: what AVX needs of the system.
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-fn detected() -> [(&'static str, bool); 7] {
+fn detected() -> [(&'static str, bool); 9] {
     #[cfg(target_arch = "x86")]
     use core::arch::x86 as arch;
     #[cfg(target_arch = "x86_64")]
@@ -63,11 +73,15 @@ fn detected() -> [(&'static str, bool); 7] {
     let set = |register: u32, at: u32| register >> at & 1 == 1;
     let (sse41, xsave, avx) = (set(one.ecx, 19), set(one.ecx, 27), set(one.ecx, 28));
     // SAFETY: XGETBV is there where the system says that it uses XSAVE.
-    let keeps_ymm = xsave && unsafe { arch::_xgetbv(0) } & 0b110 == 0b110;
-    // A processor that is too old for leaf 7 may answer with another leaf; it is too old for the first condition too.
+    let kept = if xsave { unsafe { arch::_xgetbv(0) } } else { 0 };
+    let keeps = |registers: u64| kept & registers == registers;
+    let (ymm, zmm) = (avx && keeps(0b110), keeps(0b1110_0110));
+    // As in the crate of this name, leaf 7 is taken to be there where what came long before it is.
     [
         ("aes", set(one.ecx, 25)),
-        ("avx2", avx && keeps_ymm && set(seven.ebx, 5)),
+        ("avx2", ymm && set(seven.ebx, 5)),
+        ("avx512ifma", zmm && set(seven.ebx, 21)),
+        ("avx512vl", zmm && set(seven.ebx, 31)),
         ("pclmulqdq", set(one.ecx, 1)),
         ("sha", sse41 && set(seven.ebx, 29)),
         ("sse2", set(one.edx, 26)),
@@ -84,7 +98,7 @@ fn detected() -> [(&'static str, bool); 3] {
     }
     let capabilities = getauxval(16);
     let all = |bits: &[u32]| bits.iter().all(|bit| capabilities >> bit & 1 == 1);
-    // As the crates below use the names: AES comes with PMULL, SHA3 with SHA512.
+    // As the crates that ask mean the names: AES comes with PMULL, SHA3 with SHA512.
     [("aes", all(&[3, 4])), ("sha2", all(&[6])), ("sha3", all(&[17, 21]))]
 }
 
@@ -133,7 +147,7 @@ macro_rules! new {
             /// Whether it has them all.
             #[inline(always)]
             pub fn get() -> bool {
-                cfg!(all($(target_feature = $feature),+)) || $crate::has(ALL)
+                cfg!(all($(target_feature = $feature),+)) || $crate::has(ALL) || $crate::without()
             }
         }
     };
@@ -155,7 +169,7 @@ mod tests {
                 $(assert_eq!(has(bit($feature)), std::arch::is_x86_feature_detected!($feature), $feature);)*
             };
         }
-        agree!("aes", "avx2", "pclmulqdq", "sha", "sse2", "sse4.1", "ssse3");
+        agree!("aes", "avx2", "avx512ifma", "avx512vl", "pclmulqdq", "sha", "sse2", "sse4.1", "ssse3");
     }
 
     #[test]
@@ -179,7 +193,8 @@ mod tests {
 
     #[test]
     fn every_feature_has_a_bit_of_its_own_and_none_is_that_of_having_asked() {
-        let names = ["aes", "avx2", "pclmulqdq", "sha", "sha2", "sha3", "sse2", "sse4.1", "ssse3"];
+        let names =
+            ["aes", "avx2", "avx512ifma", "avx512vl", "pclmulqdq", "sha", "sha2", "sha3", "sse2", "sse4.1", "ssse3"];
         assert_eq!(names.iter().fold(0, |all, name| all | bit(name)).count_ones() as usize, names.len());
         assert!(names.iter().all(|name| bit(name) & super::ASKED == 0));
     }

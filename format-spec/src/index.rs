@@ -13,7 +13,7 @@ pub const INDEX_LEN: usize = 8192;
 pub const TRAILER_LEN: usize = 8200;
 /// The last bytes of a package.
 pub type Trailer = [u8; TRAILER_LEN];
-/// The index up to the entries of the seal, three quarters of a trailer that a start need not keep.
+/// The index up to the entries of the seal, which are three quarters of it and are kept otherwise.
 type BeforeEntries = [u8; ENTRIES_OFFSET];
 /// First four bytes of the trailer.
 pub const START_MAGIC: [u8; 4] = [0xF0, 0x9F, 0x93, 0xA6];

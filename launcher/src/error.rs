@@ -84,6 +84,7 @@ pub enum Error {
 }
 
 impl Error {
+    #[cold]
     pub(crate) fn io(action: &'static str, path: &CStr, source: Errno) -> Self {
         Self::Io { action, path: path.into(), source: source.into() }
     }

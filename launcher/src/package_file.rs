@@ -142,6 +142,7 @@ impl PackageFile {
     }
 
     /// An error about this package.
+    #[cold]
     pub fn wrong(&self, source: FormatError) -> Error {
         Error::Package { path: self.path.clone(), source }
     }
