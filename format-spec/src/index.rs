@@ -327,6 +327,15 @@ mod tests {
     }
 
     #[test]
+    fn without_either_magic_it_is_no_package_and_with_one_it_is_damaged() {
+        let bytes = |start: [u8; 4], end: [u8; 4]| [&start[..], &[0; INDEX_LEN], &end].concat();
+        assert_eq!(index_bytes(&bytes([0; 4], [0; 4])), Err(Error::NotAPackage));
+        for damaged in [bytes(START_MAGIC, [0; 4]), bytes([0; 4], END_MAGIC), bytes(START_MAGIC, END_MAGIC)] {
+            assert!(matches!(index_bytes(&damaged), Err(Error::DamagedTrailer { .. })));
+        }
+    }
+
+    #[test]
     fn an_empty_index_holds_its_constants_and_every_unused_byte_counts() {
         let hold = |bytes: &[u8]| {
             let mut bytes: [u8; INDEX_LEN] = bytes.try_into().unwrap();

@@ -164,7 +164,8 @@ fn is_plain_path(text: &str) -> bool {
     let mut dots = 0;
     for byte in text.bytes().chain([b'/']) {
         match byte {
-            b'/' if component == 0 || component > MAX_COMPONENT || (component == dots && dots <= 2) => return false,
+            // Too long, or nothing but at most two dots.
+            b'/' if component > MAX_COMPONENT || (component == dots && dots <= 2) => return false,
             b'/' => (component, dots) = (0, 0),
             b'.' => (component, dots) = (component + 1, dots + 1),
             b' '..=b'~' => component += 1,

@@ -220,6 +220,7 @@ fn types_modes_and_hard_links_are_held_to_their_values() {
 fn hostile_names_are_refused() {
     let long = "x".repeat(256);
     let deep = format!("{}x", "d/".repeat(2048));
+    let dotted = format!("x{}", ".".repeat(255));
     for name in [
         "",
         ".",
@@ -238,7 +239,9 @@ fn hostile_names_are_refused() {
         "\u{1b}[2J",
         "a\u{7f}",
         "\u{85}",
+        "ä\u{1f}b",
         &long,
+        &dotted,
         &deep,
     ] {
         assert!(TreePath::try_from(name).is_err(), "{name:?}");
@@ -248,10 +251,15 @@ fn hostile_names_are_refused() {
     }
     refused(&[entry(1, 0, b"\xff\xfe", &[0; 40])], "not UTF-8");
     refused(&[entry(3, 0, b"l", &text(b"\xc3"))], "not UTF-8");
-    for name in ["ä", "日本", "a b", "-rf", "...", "a\\b", "CON", "~", "*", "\u{202e}x", &"x".repeat(100)] {
+    for name in ["ä", "ä b", "日本", "a b", "-rf", "...", "a\\b", "CON", "~", "*", "\u{202e}x", &"x".repeat(100)] {
         assert!(Hand::tree(&[plain(name)]).parse().is_ok(), "{name:?}");
     }
     assert!(TreePath::try_from("x".repeat(255)).is_ok());
+    assert!(TreePath::try_from(dotted.get(..255).unwrap()).is_ok());
+    let longest = format!("{}ä", "dd/".repeat(1364)) + "x";
+    assert_eq!(longest.len(), 4095);
+    assert!(TreePath::try_from(longest.as_str()).is_ok());
+    assert!(TreePath::try_from(longest + "x").is_err());
     assert!(TreePath::try_from(format!("{}xx", "d/".repeat(2046) + "/").replace("//", "/")).is_ok());
     assert!(TreePath::try_from(deep.as_str()).is_err_and(|error| error.to_string().contains("4095")));
 }
@@ -259,9 +267,16 @@ fn hostile_names_are_refused() {
 #[test]
 fn a_link_cannot_leave_the_tree() {
     let at = |at: &str, target: &str| path(at).link_stays_inside(target);
-    for (from, target) in
-        [("l", "x"), ("l", "."), ("l", "x/y"), ("l", "./x//y/"), ("d/l", ".."), ("d/l", "../x"), ("d/e/l", "../.././x")]
-    {
+    for (from, target) in [
+        ("l", "x"),
+        ("l", "."),
+        ("l", "x/y"),
+        ("l", "./x//y/"),
+        ("d/l", ".."),
+        ("d/l", "../x"),
+        ("d/e/l", "../.././x"),
+        ("d/l", "./../x"),
+    ] {
         at(from, target).unwrap();
     }
     let long = "x/".repeat(2048);
