@@ -46,6 +46,18 @@ fn an_index_knows_the_trailer_it_was_read_from() {
     // Another sound index: the checksum and the magics alone do not make it the same.
     let other = raw::resigned(&bytes, &key(1), |index| index[144] ^= 1);
     assert!(!sealed.is_from(&other[other.len() - 8200..]));
+    // Nor does a checksum that fits, wherever the trailer differs.
+    let mut trailer = bytes[bytes.len() - 8200..].to_vec();
+    for at in 0..trailer.len() {
+        let before = trailer.clone();
+        trailer[at] ^= 1;
+        if !(8..12).contains(&at) {
+            let checksum = pspf_format::index_checksum(&trailer[4..8196]).to_le_bytes();
+            trailer[8..12].copy_from_slice(&checksum);
+        }
+        assert!(!sealed.is_from(&trailer), "byte {at}");
+        trailer = before;
+    }
 }
 
 #[test]
