@@ -149,6 +149,18 @@ fn the_stored_length_of_a_slot_index_is_limited() {
 }
 
 #[test]
+fn the_largest_slot_index_is_allowed() {
+    let mut metadata = metadata(&sample_slots());
+    let slot = &mut metadata.pspf.slots[1];
+    let index = slot.index.as_mut().unwrap();
+    (index.expanded_size, index.stored_size) = (128 << 20, (128 << 20) + (64 << 10));
+    (index.entries, index.frames) = (1 << 20, 1 << 20);
+    // With the eight bytes before it, it fills the slot.
+    slot.stored_size = index.stored_size + 8;
+    assert!(metadata.to_stored().is_ok());
+}
+
+#[test]
 fn the_command_is_held_to_its_rules() {
     let program = |text: &str| {
         let text = text.to_owned();
