@@ -256,6 +256,8 @@ fn hostile_names_are_refused() {
     }
     assert!(TreePath::try_from("x".repeat(255)).is_ok());
     assert!(TreePath::try_from(dotted.get(..255).unwrap()).is_ok());
+    assert!(TreePath::try_from(format!("ä{}", "x".repeat(253))).is_ok());
+    assert!(TreePath::try_from(format!("ä{}", "x".repeat(254))).is_err());
     let longest = format!("{}ä", "dd/".repeat(1364)) + "x";
     assert_eq!(longest.len(), 4095);
     assert!(TreePath::try_from(longest.as_str()).is_ok());
