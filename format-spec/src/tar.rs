@@ -37,7 +37,7 @@ pub fn write_header(entry: &Entry, mtime: u64, out: &mut Vec<u8>) {
     let records = pax_records(entry);
     if !records.is_empty() {
         block("././@PaxHeader", 0o644, records.len() as u64, mtime, b'x', "", out);
-        out.extend(&records);
+        out.extend_from_slice(&records);
         out.resize(out.len().next_multiple_of(BLOCK as usize), 0);
     }
     let (mode, kind, link) = match &entry.kind {
@@ -86,16 +86,19 @@ fn record(key: &str, value: &str, out: &mut Vec<u8>) {
     if rest + len.to_string().len() != len {
         len = rest + len.to_string().len();
     }
-    out.extend(format!("{len} {key}={value}\n").bytes());
+    out.extend_from_slice(format!("{len} {key}={value}\n").as_bytes());
 }
 
 fn block(name: &str, mode: u64, size: u64, mtime: u64, kind: u8, link: &str, out: &mut Vec<u8>) {
     let mut block = [0_u8; BLOCK as usize];
+    let mut sum = 0;
     let mut put = |at: usize, bytes: &[u8], most: usize| {
         let bytes = bytes.get(..most).unwrap_or(bytes);
         if let Some(place) = block.get_mut(at..at.saturating_add(bytes.len())) {
             place.copy_from_slice(bytes);
         }
+        // No two of these places have a byte in common, and what lies between them is zero.
+        sum += bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
     };
     put(0, name.as_bytes(), FIELD);
     put(100, &octal::<7>(mode), 7);
@@ -109,11 +112,10 @@ fn block(name: &str, mode: u64, size: u64, mtime: u64, kind: u8, link: &str, out
     put(257, b"ustar\x0000", 8);
     put(329, &octal::<7>(0), 7);
     put(337, &octal::<7>(0), 7);
-    let sum: u64 = block.iter().map(|&byte| u64::from(byte)).sum();
     for (slot, byte) in block.iter_mut().skip(148).zip(octal::<6>(sum).into_iter().chain([0, b' '])) {
         *slot = byte;
     }
-    out.extend(block);
+    out.extend_from_slice(&block);
 }
 
 /// The low `N` octal digits of `value`, with leading zeros.

@@ -11,6 +11,7 @@ use pspf_format::tree::{EntryKind, SlotIndex};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
+use crate::directories::Directories;
 use crate::frames::{self, Sink};
 use crate::path::join;
 use crate::sys::lock::Lock;
@@ -47,7 +48,8 @@ pub fn extract_slot(
 ) -> Result<(), Error> {
     // With every mode given explicitly the umask only gets in the way.
     let _umask = (modes == Modes::ReadOnly).then(Umask::none);
-    let disk = Disk { root, path, index, modes, open: Lock::new(BTreeMap::new()) };
+    let directories = Directories::of(index);
+    let disk = Disk { root, path, index, modes, directories, open: Lock::new(BTreeMap::new()) };
     frames::decode(package, slot, index, &disk, cores(), progress)?;
     disk.links()?;
     disk.seal_directories()
@@ -74,6 +76,7 @@ struct Disk<'a> {
     path: &'a CStr,
     index: &'a SlotIndex,
     modes: Modes,
+    directories: Directories<'a>,
     /// Files of several frames, with the bytes that are still to come.
     open: Lock<BTreeMap<usize, (Arc<OwnedFd>, u64)>>,
 }
@@ -83,13 +86,9 @@ impl Disk<'_> {
         move |errno| Error::io(action, &join(self.path, name.as_bytes()), errno)
     }
 
-    fn directories(&self) -> Result<(), Error> {
+    fn create_directory(&self, name: &str) -> Result<(), Error> {
         let mode = if self.modes == Modes::ReadOnly { Mode::RWXU } else { Mode::from_raw_mode(0o755) };
-        for entry in self.index.entries.iter().take_while(|entry| entry.kind == EntryKind::Directory) {
-            let name = entry.path.as_str();
-            rustix::fs::mkdirat(self.root, name, mode).map_err(self.failed("creating", name))?;
-        }
-        Ok(())
+        rustix::fs::mkdirat(self.root, name, mode).map_err(self.failed("creating", name))
     }
 
     fn links(&self) -> Result<(), Error> {
@@ -112,20 +111,19 @@ impl Disk<'_> {
             return Ok(());
         }
         let mode = Mode::from_raw_mode(0o555);
-        let count = self.index.entries.partition_point(|entry| entry.kind == EntryKind::Directory);
-        let directories = self.index.entries.get(..count).unwrap_or_default();
+        let directories = &self.directories.order;
         // A directory that nobody may write to can still be passed, so their order does not matter.
         let (next, failure) = (AtomicUsize::new(0), First::new());
         let work = || {
-            while let Some(entry) = directories.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let name = entry.path.as_str();
-                let closed = rustix::fs::chmodat(self.root, name, mode, AtFlags::empty());
+            while let Some((_, name)) = directories.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let closed = rustix::fs::chmodat(self.root, *name, mode, AtFlags::empty());
                 if let Err(error) = closed.map_err(self.failed("closing", name)) {
                     failure.set(error);
                     return;
                 }
             }
         };
+        let count = directories.len();
         let threads = if count < WORTH_A_THREAD { 1 } else { cores() };
         on_all(threads - 1, STACK, &work);
         failure.into_inner().map_or(Ok(()), Err)?;
@@ -155,8 +153,8 @@ impl Disk<'_> {
 }
 
 impl Sink for Disk<'_> {
-    fn prepare(&self) -> Result<(), Error> {
-        self.directories()
+    fn prepare(&self, failure: &First<Error>) {
+        self.directories.each(failure, |name| self.create_directory(name));
     }
 
     fn write(&self, entry: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {

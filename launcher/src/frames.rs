@@ -8,7 +8,7 @@ use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use pspf_format::tree::{Entry, EntryKind, Frame, SlotIndex};
 use pspf_format::{Error as FormatError, Hasher, Slot, tar, zstd_frame};
@@ -27,10 +27,9 @@ const STACK: usize = 256 << 10;
 
 /// Takes the content of files.
 pub(crate) trait Sink: Sync {
-    /// Called once, while the first frames are decoded and before anything is written.
-    fn prepare(&self) -> Result<(), Error> {
-        Ok(())
-    }
+    /// Called by every thread before it writes. Returns when all is there that any of them needs, or when `failure`
+    /// has a value.
+    fn prepare(&self, _failure: &First<Error>) {}
 
     /// `bytes` of the file that is entry number `entry`, from `offset`. A file of no bytes is one call with none.
     fn write(&self, entry: usize, offset: u64, bytes: &[u8]) -> Result<(), Error>;
@@ -49,20 +48,12 @@ pub(crate) fn decode(
     progress: &Progress,
 ) -> Result<(), Error> {
     if !slot.metadata.operations.has_index() {
-        sink.prepare()?;
         return copy_raw(package, slot, sink, progress);
     }
-    let work = Work {
-        package,
-        slot,
-        index,
-        sink,
-        progress,
-        next: AtomicUsize::new(0),
-        begun: AtomicBool::new(false),
-        ready: AtomicBool::new(false),
-        failure: First::new(),
-    };
+    let work = Work { package, slot, index, sink, progress, next: AtomicUsize::new(0), failure: First::new() };
+    if !index.is_tree() && index.frames.is_empty() {
+        sink.write(0, 0, &[])?;
+    }
     // Without another thread the work takes longer and is done all the same.
     let others = threads.min(threads_for(index)).saturating_sub(1);
     thread::on_all_with(others, STACK, &|| work.tools(), &|mut tools| work.run(&mut tools))?;
@@ -106,9 +97,6 @@ struct Work<'a> {
     sink: &'a dyn Sink,
     progress: &'a Progress,
     next: AtomicUsize,
-    /// Whether somebody prepares the sink, and whether that is done.
-    begun: AtomicBool,
-    ready: AtomicBool,
     failure: First<Error>,
 }
 
@@ -120,19 +108,10 @@ struct Tools {
 }
 
 impl Work<'_> {
-    fn prepare(&self) -> Result<(), Error> {
-        self.sink.prepare()?;
-        if !self.index.is_tree() && self.index.frames.is_empty() {
-            self.sink.write(0, 0, &[])?;
-        }
-        self.ready.store(true, Ordering::Release);
-        Ok(())
-    }
-
     /// Takes one frame after the other until there is none, or until any thread fails.
     fn run(&self, tools: &mut Tools) {
-        let prepared = if self.begun.swap(true, Ordering::Relaxed) { Ok(()) } else { self.prepare() };
-        if let Err(error) = prepared.and_then(|()| self.frames(tools)) {
+        self.sink.prepare(&self.failure);
+        if let Err(error) = self.frames(tools) {
             self.failure.set(error);
         }
     }
@@ -150,13 +129,10 @@ impl Work<'_> {
     fn frames(&self, tools: &mut Tools) -> Result<(), Error> {
         // In order, so that a single thread passes everything on in order.
         while let Some(frame) = self.index.frames.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            let bytes = self.frame(frame, tools)?;
-            while !self.ready.load(Ordering::Acquire) && !self.failure.is_set() {
-                thread::give_way();
-            }
             if self.failure.is_set() {
                 return Ok(());
             }
+            let bytes = self.frame(frame, tools)?;
             self.contents(frame, bytes)?;
             self.progress.advance(u64::from(frame.expanded_size));
         }

@@ -14,6 +14,7 @@ pub mod cache;
 mod check;
 mod command;
 mod compare;
+mod directories;
 mod disk;
 mod environment;
 mod error;
