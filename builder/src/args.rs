@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cache_command::CacheArgs;
+use crate::compat::Compat;
 use crate::extract_command::ExtractArgs;
 use crate::inspect_command::InspectArgs;
 use crate::key_command::KeyArgs;
@@ -118,6 +119,9 @@ pub(crate) struct PackArgs {
     /// Version of the package [default: the manifest's, or 0.0.0]
     #[arg(long, value_name = "V")]
     pub(crate) package_version: Option<String>,
+    /// Make a package that other tools of this format can read and run as well
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) compat: Option<Compat>,
     /// Launcher to use instead of the built-in one
     #[arg(long, value_name = "FILE")]
     pub(crate) launcher: Option<PathBuf>,

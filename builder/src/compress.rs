@@ -10,11 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context;
+use flate2::Crc;
 use indicatif::ProgressBar;
-use pspf_format::{Class, Hasher, Sha256};
+use pspf_format::deflate_frame::Place;
+use pspf_format::{Class, Coding, Hasher, Sha256};
 use zstd::zstd_safe::{CCtx, CParameter};
 
 use crate::build_cache::{BuildCache, Decoder, FrameKey};
+use crate::coder::{Coder, member_end};
 use crate::content::{Content, Running};
 use crate::failure::Failure;
 use crate::memory;
@@ -52,6 +55,7 @@ impl Settings {
 /// A frame on its way to a compressor, with the place where its result is awaited.
 struct Job<'a> {
     len: u32,
+    place: Place,
     pieces: Vec<Piece<'a>>,
     reply: Sender<anyhow::Result<Done>>,
 }
@@ -63,6 +67,8 @@ struct Done {
     sha256: Sha256,
     reused: bool,
     contents: Vec<Content>,
+    /// Of the frame's content, where the end of a gzip member will tell that of all of them.
+    crc: Option<Crc>,
 }
 
 /// What became of a stream.
@@ -75,24 +81,25 @@ pub(crate) struct Written {
     pub(crate) contents: Vec<Content>,
 }
 
-/// Reads the stream of these pieces, compresses it into frames of these decoded lengths and writes them to `out` in
-/// order. What was written is hashed into `hasher` too.
+/// Reads the stream of these pieces, stores it in frames of these decoded lengths and writes them to `out` in order.
+/// What was written is hashed into `hasher` too.
 pub(crate) fn frames<'a>(
     pieces: impl Iterator<Item = Piece<'a>>,
     sizes: &[u32],
+    coding: Coding,
     settings: &Settings,
     out: &mut impl Write,
     hasher: &mut Hasher,
 ) -> anyhow::Result<Written> {
     let mut frames = Frames::of(pieces);
-    let mut writer = Writer { out, hasher, written: Written::default() };
+    let mut writer = Writer { out, hasher, left: sizes.len(), crc: Crc::new(), written: Written::default() };
     let (jobs, queue) = channel::<Job<'a>>();
     let queue = Arc::new(Mutex::new(queue));
     thread::scope(|scope| {
         let mut workers = Vec::new();
         // For one frame after the other no other thread is needed.
         while sizes.len() > 1 && settings.threads > 1 && workers.len() < settings.threads.min(sizes.len()) {
-            let (queue, worker) = (Arc::clone(&queue), Worker::new(settings)?);
+            let (queue, worker) = (Arc::clone(&queue), Worker::new(coding, settings)?);
             match thread::Builder::new().spawn_scoped(scope, move || work(&queue, worker)) {
                 Ok(started) => workers.push(started),
                 // The system has no more threads for us: fewer do the same.
@@ -102,9 +109,9 @@ pub(crate) fn frames<'a>(
         // Only the workers keep the queue: what they leave undone when they end is given up with it.
         drop(queue);
         if workers.is_empty() {
-            let mut worker = Worker::new(settings)?;
-            for &len in sizes {
-                writer.put(worker.frame(len, frames.next(len)?)?)?;
+            let mut worker = Worker::new(coding, settings)?;
+            for (place, len) in places(sizes) {
+                writer.put(worker.frame(len, place, frames.next(len)?)?)?;
             }
         } else {
             deal(&mut frames, sizes, jobs, workers.len(), &mut writer)?;
@@ -113,6 +120,12 @@ pub(crate) fn frames<'a>(
     })?;
     frames.end()?;
     Ok(writer.written)
+}
+
+/// Which place each frame has.
+fn places(sizes: &[u32]) -> impl Iterator<Item = (Place, u32)> {
+    let place = |number| Place { first: number == 0, last: number + 1 == sizes.len() };
+    sizes.iter().enumerate().map(move |(number, &len)| (place(number), len))
 }
 
 /// Gives the frames to this many workers, and writes what comes back.
@@ -127,7 +140,7 @@ fn deal<'a>(
     // Results wait here for those before them: with the frames that are being made, the bound of the memory in use.
     let mut results = VecDeque::new();
     let mut put = |result: Receiver<anyhow::Result<Done>>| writer.put(result.recv().map_err(|_| ended())??);
-    for &len in sizes {
+    for (place, len) in places(sizes) {
         let pieces = frames.next(len)?;
         if results.len() >= workers * 2
             && let Some(oldest) = results.pop_front()
@@ -135,7 +148,7 @@ fn deal<'a>(
             put(oldest)?;
         }
         let (reply, result) = channel();
-        jobs.send(Job { len, pieces, reply }).map_err(|_| ended())?;
+        jobs.send(Job { len, place, pieces, reply }).map_err(|_| ended())?;
         results.push_back(result);
     }
     drop(jobs);
@@ -149,9 +162,9 @@ fn internal(what: &str) -> anyhow::Error {
 fn work(queue: &Mutex<Receiver<Job<'_>>>, mut worker: Worker<'_>) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { len, pieces, reply }) = job else { return };
+        let Ok(Job { len, place, pieces, reply }) = job else { return };
         // Nobody waits for the result where an earlier one has failed.
-        let _ = reply.send(worker.frame(len, pieces));
+        let _ = reply.send(worker.frame(len, place, pieces));
     }
 }
 
@@ -159,11 +172,23 @@ fn work(queue: &Mutex<Receiver<Job<'_>>>, mut worker: Worker<'_>) {
 struct Writer<'w, W> {
     out: &'w mut W,
     hasher: &'w mut Hasher,
+    /// How many frames are still to come.
+    left: usize,
+    /// Of the content so far, where the frames say theirs.
+    crc: Crc,
     written: Written,
 }
 
 impl<W: Write> Writer<'_, W> {
-    fn put(&mut self, done: Done) -> anyhow::Result<()> {
+    fn put(&mut self, mut done: Done) -> anyhow::Result<()> {
+        self.left = self.left.saturating_sub(1);
+        if let Some(crc) = &done.crc {
+            self.crc.combine(crc);
+            if let Some(end) = done.bytes.last_chunk_mut().filter(|_| self.left == 0) {
+                *end = member_end(&self.crc);
+                done.sha256 = Sha256::of(&done.bytes);
+            }
+        }
         self.out.write_all(&done.bytes).context("writing the package")?;
         self.hasher.update(&done.bytes);
         let len = u32::try_from(done.bytes.len()).map_err(|_| internal("a frame is too long"))?;
@@ -177,7 +202,8 @@ impl<W: Write> Writer<'_, W> {
 /// One thread's compressor, with buffers that it keeps from frame to frame.
 struct Worker<'s> {
     settings: &'s Settings,
-    compressor: Compressor,
+    coding: Coding,
+    coder: Coder,
     decoder: Decoder,
     /// The key of a frame without content.
     key: FrameKey,
@@ -186,15 +212,15 @@ struct Worker<'s> {
 }
 
 impl<'s> Worker<'s> {
-    fn new(settings: &'s Settings) -> anyhow::Result<Self> {
-        let compressor = Compressor::new(settings.level)?;
+    fn new(coding: Coding, settings: &'s Settings) -> anyhow::Result<Self> {
+        let coder = Coder::new(coding, settings.level)?;
         let key = FrameKey::new(&parameters(settings.level));
         let decoder = Decoder::default();
-        Ok(Self { settings, compressor, decoder, key, content: Vec::new(), stored: Vec::new() })
+        Ok(Self { settings, coding, coder, decoder, key, content: Vec::new(), stored: Vec::new() })
     }
 
     /// Reads and hashes one frame, and compresses it unless that was done before.
-    fn frame(&mut self, expanded: u32, pieces: Vec<Piece<'_>>) -> anyhow::Result<Done> {
+    fn frame(&mut self, expanded: u32, place: Place, pieces: Vec<Piece<'_>>) -> anyhow::Result<Done> {
         let len = expanded as usize;
         let longer = len.saturating_sub(self.content.len());
         memory::reserve(&mut self.content, longer)?;
@@ -202,16 +228,20 @@ impl<'s> Worker<'s> {
         let content = self.content.get_mut(..len).unwrap_or_default();
         let mut key = self.key.clone();
         let contents = gather(content, pieces, &self.settings.progress, &mut key)?;
-        let cached = self.settings.cache.as_ref().map(|cache| (cache, key.finish()));
+        // Only Zstandard frames are the same wherever in a slot they stand, and worth keeping.
+        let cache = self.settings.cache.as_ref().filter(|_| self.coding == Coding::Zstd);
+        let cached = cache.map(|cache| (cache, key.finish()));
         if let Some((cache, key)) = &cached
             && let Some((bytes, sha256)) = cache.find(key, content, &mut self.decoder)
         {
-            return Ok(Done { bytes, expanded, sha256, reused: true, contents });
+            return Ok(Done { bytes, expanded, sha256, reused: true, contents, crc: None });
         }
-        self.compressor.compress(content, &mut self.stored)?;
-        if !pspf_format::zstd_frame::declares(&self.stored, expanded) {
-            return Err(internal("a frame is not of the form that readers accept"));
-        }
+        self.coder.store(content, place, &mut self.stored)?;
+        let crc = (self.coding == Coding::Deflate).then(|| {
+            let mut crc = Crc::new();
+            crc.update(content);
+            crc
+        });
         let sha256 = Sha256::of(&self.stored);
         if let Some((cache, key)) = &cached {
             cache.keep(key, &self.stored, &sha256);
@@ -219,7 +249,7 @@ impl<'s> Worker<'s> {
         let mut bytes = Vec::new();
         memory::reserve(&mut bytes, self.stored.len())?;
         bytes.extend_from_slice(&self.stored);
-        Ok(Done { bytes, expanded, sha256, reused: false, contents })
+        Ok(Done { bytes, expanded, sha256, reused: false, contents, crc })
     }
 }
 
@@ -317,7 +347,8 @@ mod tests {
         let sizes = [1, 500_000, 250_000, 449_999];
         let (mut out, mut hasher) = (Vec::new(), Hasher::new());
         let pieces = content.chunks(70_001).map(|part| Piece::Bytes(part.to_vec()));
-        let frames = frames(pieces, &sizes, &settings(threads, level), &mut out, &mut hasher).unwrap().frames;
+        let frames =
+            frames(pieces, &sizes, Coding::Zstd, &settings(threads, level), &mut out, &mut hasher).unwrap().frames;
         assert_eq!(zstd::stream::decode_all(out.as_slice()).unwrap(), content);
         (out, frames, hasher.finish())
     }
@@ -336,7 +367,7 @@ mod tests {
     fn a_stream_that_does_not_fit_its_frames_is_an_error() {
         for len in [0, 9, 11] {
             let pieces = [Piece::Zeros(len)].into_iter();
-            let outcome = frames(pieces, &[10], &settings(2, 3), &mut Vec::new(), &mut Hasher::new());
+            let outcome = frames(pieces, &[10], Coding::Zstd, &settings(2, 3), &mut Vec::new(), &mut Hasher::new());
             assert!(outcome.is_err(), "{len}");
         }
     }
@@ -351,7 +382,8 @@ mod tests {
             let mut out = Vec::new();
             let pieces = [Piece::Bytes(vec![1; 512]), Piece::file(&stamp), Piece::Zeros(112)].into_iter();
             let sizes = [10_000; 40].into_iter().chain([624]).collect::<Vec<_>>();
-            let written = frames(pieces, &sizes, &settings(threads, 1), &mut out, &mut Hasher::new()).unwrap();
+            let written =
+                frames(pieces, &sizes, Coding::Zstd, &settings(threads, 1), &mut out, &mut Hasher::new()).unwrap();
             let [only] = written.contents.as_slice() else { panic!("one file") };
             assert_eq!((only.sha256, only.head.as_slice()), (Sha256::of(&content), &content[..64]));
             assert_eq!(written.frames.len(), 41);
@@ -367,7 +399,8 @@ mod tests {
         file.as_file().set_len(999).unwrap();
         for threads in [1, 4] {
             let pieces = [Piece::file(&stamp)].into_iter();
-            let outcome = frames(pieces, &[100; 10], &settings(threads, 1), &mut Vec::new(), &mut Hasher::new());
+            let outcome =
+                frames(pieces, &[100; 10], Coding::Zstd, &settings(threads, 1), &mut Vec::new(), &mut Hasher::new());
             let error = outcome.unwrap_err();
             assert!(format!("{error:#}").contains("changed while it was packed"), "{error:#}");
         }
@@ -386,7 +419,7 @@ mod tests {
         }
         let sizes = [1 << 16; 64];
         let pieces = [Piece::Zeros(64 << 16)].into_iter();
-        let outcome = frames(pieces, &sizes, &settings(2, 3), &mut Full, &mut Hasher::new());
+        let outcome = frames(pieces, &sizes, Coding::Zstd, &settings(2, 3), &mut Full, &mut Hasher::new());
         assert_eq!(crate::failure::class(&outcome.unwrap_err()), Class::Io);
     }
 }

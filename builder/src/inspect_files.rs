@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use pspf_format::tree::{Entry, EntryKind, MAX_INDEX};
-use pspf_format::{Mode, Sha256, Slot};
+use pspf_format::{Mode, Sha256, Slot, Span};
 use pspf_launcher::slot_index;
 use serde::{Serialize, Serializer};
 
@@ -63,12 +63,15 @@ impl SlotFiles {
     fn of(inspection: &Inspection, position: usize) -> Self {
         let sealed = inspection.metadata.as_ref().map(|metadata| metadata.pspf.slots.as_slice()).unwrap_or_default();
         let slot = inspection.slot_name(position);
-        let (Some(metadata), Some(&span)) = (sealed.get(position), inspection.slots.get(position)) else {
+        let (Some(metadata), Some(&stored)) = (sealed.get(position), inspection.slots.get(position)) else {
             return Self::unreadable(slot, "nothing says what is in it");
         };
         // In a package that is not verified, table and metadata may contradict each other.
         let index_len = metadata.index.map_or(0, |index| index.stored_size);
-        if span.len != metadata.stored_size || !inspection.holds(span) || index_len > MAX_INDEX {
+        let extent = metadata.extent().unwrap_or(u64::MAX);
+        let span = Span { len: extent, ..stored };
+        let agree = stored.len == metadata.stored_size || stored.len == extent;
+        if !agree || !inspection.holds(span) || index_len > MAX_INDEX {
             return Self::unreadable(slot, "it is not where the slot table says, or its index is too long");
         }
         match slot_index(&inspection.file, Slot { metadata, span }) {

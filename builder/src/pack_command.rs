@@ -55,7 +55,7 @@ fn pack(args: &PackArgs) -> anyhow::Result<(Destination, PackReport)> {
         Some(file) => error.context(shown(file)),
         None => error,
     };
-    let plan = Plan::new(input, package, &destination.real, &launcher.platform).map_err(named)?;
+    let plan = Plan::new(input, package, &destination.real, &launcher.platform, args.compat).map_err(named)?;
     let mut warnings = plan_warnings(&plan);
     warnings.extend(launcher.oddity());
     warnings.extend(crate::program::look(&plan, &launcher.platform).map_err(named)?);

@@ -8,9 +8,11 @@ use pspf_format::{
     Run, SEAL_VERSION, Sha256, SlotId, SlotIndexMetadata, SlotMetadata,
 };
 
+use crate::compat::{self, Compat};
 use crate::failure::{At, Failure, shown};
 use crate::input::Input;
 use crate::manifest::{Manifest, SlotTable};
+use crate::operations;
 use crate::selection::Selection;
 use crate::tree::{FileStamp, Links, Rules, Tree};
 use crate::windows_names;
@@ -30,6 +32,8 @@ pub(crate) struct SlotPlan {
     pub(crate) target: FileName,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) platform: Option<Platform>,
+    /// How the content is stored.
+    pub(crate) operations: Operations,
     pub(crate) content: SlotContent,
 }
 
@@ -38,13 +42,19 @@ pub(crate) struct SlotPlan {
 pub(crate) enum SlotContent {
     /// A directory.
     Tree(Tree),
-    /// A single file, compressed or raw.
-    File { stamp: FileStamp, mode: Mode, operations: Operations },
+    /// A single file.
+    File { stamp: FileStamp, mode: Mode },
 }
 
 impl Plan {
     /// Finds everything that the manifest names. `output` is the file that is being made.
-    pub(crate) fn new(input: Input, package: Package, output: &Path, platform: &Platform) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        input: Input,
+        package: Package,
+        output: &Path,
+        platform: &Platform,
+        compat: Option<Compat>,
+    ) -> anyhow::Result<Self> {
         let Input { manifest, base, .. } = input;
         let Manifest { run, slots, .. } = manifest;
         let env = EnvRules {
@@ -59,11 +69,12 @@ impl Plan {
             .map(|table| {
                 let id = table.id.clone();
                 let named = |error: anyhow::Error| error.context(format!("slot `{}`", id.escape_debug()));
-                SlotPlan::new(table, &base, output, platform).map_err(named)
+                SlotPlan::new(table, &base, output, platform, compat).map_err(named)
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let plan = Self { package, run, slots };
         plan.hold_to_rules(platform)?;
+        compat.map_or(Ok(()), |Compat::Pspf2025| compat::hold(&plan))?;
         Ok(plan)
     }
 
@@ -92,9 +103,9 @@ impl Plan {
     fn hold_to_rules(&self, platform: &Platform) -> anyhow::Result<()> {
         let zero = Sha256([0; 32]);
         let provisional = self.slots.iter().map(|slot| {
-            let operations = slot.operations();
+            let operations = slot.operations;
             let index = SlotIndexMetadata { stored_size: 0, sha256: zero, expanded_size: 0, entries: 1, frames: 0 };
-            let size = if operations.has_index() { pspf_format::tree::SKIPPABLE_HEADER } else { 0 };
+            let size = if operations.stores_index() { pspf_format::tree::SKIPPABLE_HEADER } else { 0 };
             slot.metadata(size, zero, 0, operations.has_index().then_some(index))
         });
         let launcher = LauncherMetadata { size: 0, sha256: zero };
@@ -112,7 +123,13 @@ impl Plan {
 }
 
 impl SlotPlan {
-    fn new(table: SlotTable, base: &Path, output: &Path, platform: &Platform) -> anyhow::Result<Self> {
+    fn new(
+        table: SlotTable,
+        base: &Path,
+        output: &Path,
+        platform: &Platform,
+        compat: Option<Compat>,
+    ) -> anyhow::Result<Self> {
         let id = SlotId::try_from(table.id.as_str()).map_err(|error| wrong("id", error))?;
         let lifecycle = lifecycle(table.lifecycle.as_deref().unwrap_or("runtime"))?;
         let own_platform =
@@ -122,18 +139,19 @@ impl SlotPlan {
         }
         let source = base.join(&table.source);
         let metadata = source.metadata().at("reading", &source)?;
-        let content = if metadata.is_dir() {
+        let named = table.operations.as_deref();
+        let (operations, content) = if metadata.is_dir() {
             let tree = directory(&table, &source, output)?;
             hold_to_limits(&tree, &source)?;
             tree.hold_to_platform(own_platform.as_ref().unwrap_or(platform))?;
-            SlotContent::Tree(tree)
+            (operations::of_directory(named, compat)?, SlotContent::Tree(tree))
         } else if metadata.is_file() {
             if source.canonicalize().at("opening", &source)? == output {
                 return Failure::usage(format!("{} is the output and an input", shown(&source)))
                     .hint("choose another output with `-o`")
                     .err();
             }
-            file(&table, source.clone(), &metadata)?
+            (operations::of_file(named, compat, metadata.len())?, file(&table, source.clone(), &metadata)?)
         } else {
             let kind = crate::tree::kind(&metadata);
             return Failure::usage(format!("{} is {kind}, which cannot be packed", shown(&source))).err();
@@ -146,15 +164,7 @@ impl SlotPlan {
         };
         let target = FileName::try_from(target).map_err(|error| wrong("target", error))?;
         windows_names::hold(target.as_str(), own_platform.as_ref().unwrap_or(platform))?;
-        Ok(Self { id, target, lifecycle, platform: own_platform, content })
-    }
-
-    /// How the content is stored.
-    pub(crate) fn operations(&self) -> Operations {
-        match &self.content {
-            SlotContent::Tree(_) => Operations::TarZstd,
-            SlotContent::File { operations, .. } => *operations,
-        }
+        Ok(Self { id, target, lifecycle, platform: own_platform, operations, content })
     }
 
     fn mode(&self) -> Mode {
@@ -175,7 +185,7 @@ impl SlotPlan {
         SlotMetadata {
             id: self.id.clone(),
             target: self.target.clone(),
-            operations: self.operations(),
+            operations: self.operations,
             lifecycle: self.lifecycle,
             platform: self.platform.clone(),
             mode: self.mode(),
@@ -206,11 +216,6 @@ impl SlotPlan {
 }
 
 fn directory(table: &SlotTable, source: &Path, output: &Path) -> anyhow::Result<Tree> {
-    if let Some(operations) = table.operations.as_deref().filter(|operations| *operations != "tar|zstd") {
-        return Failure::usage(format!("operations `{}` do not fit a directory", operations.escape_debug()))
-            .hint("a directory is stored as `tar|zstd`; leave `operations` out")
-            .err();
-    }
     if table.permissions.is_some() {
         return Failure::usage("`permissions` belongs to a single file; a directory keeps the modes of its files")
             .err();
@@ -230,15 +235,6 @@ fn file(table: &SlotTable, source: PathBuf, metadata: &std::fs::Metadata) -> any
     if !table.include.is_empty() || !table.exclude.is_empty() || table.links.is_some() {
         return Failure::usage("`include`, `exclude` and `links` belong to a directory").err();
     }
-    let operations = match table.operations.as_deref() {
-        None | Some("zstd") => Operations::Zstd,
-        Some("raw") => Operations::Raw,
-        Some(other) => {
-            return Failure::usage(format!("operations `{}` do not fit a single file", other.escape_debug()))
-                .hint("use `zstd` or `raw`")
-                .err();
-        }
-    };
     let mode = match table.permissions.as_deref() {
         None => crate::tree::mode(metadata),
         Some("0644") => Mode::Data,
@@ -248,7 +244,7 @@ fn file(table: &SlotTable, source: PathBuf, metadata: &std::fs::Metadata) -> any
                 .err();
         }
     };
-    Ok(SlotContent::File { stamp: FileStamp::new(source, metadata), mode, operations })
+    Ok(SlotContent::File { stamp: FileStamp::new(source, metadata), mode })
 }
 
 fn lifecycle(word: &str) -> anyhow::Result<Lifecycle> {

@@ -14,7 +14,7 @@ pub(crate) struct StalePyc {
 
 impl StalePyc {
     /// Looks at one file by its path and its first bytes. `paths` are all paths of the slot.
-    pub(crate) fn look(&mut self, path: &str, head: &[u8], paths: &HashSet<&str>) {
+    pub(crate) fn look(&mut self, path: &str, head: &[u8], paths: &HashSet<String>) {
         if is_checked_by_time(head) && source(path).is_some_and(|source| paths.contains(source.as_str())) {
             self.count += 1;
             self.first.get_or_insert_with(|| path.to_owned());
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn only_those_that_python_would_check_count() {
-        let paths: HashSet<&str> = ["a/m.py", "m.py"].into();
+        let paths = HashSet::from(["a/m.py", "m.py"].map(String::from));
         let timed = b"\xa7\r\r\n\0\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08rest";
         let hashed = b"\xa7\r\r\n\x01\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08rest";
         let mut found = StalePyc::default();

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use pspf_format::tree::{EntryKind, SkippableHeader, SlotIndex};
-use pspf_format::{Hasher, Mode, Operations, Sha256, SlotIndexMetadata, SlotMetadata, tar};
+use pspf_format::{FileName, Hasher, Mode, Operations, Sha256, SlotIndexMetadata, SlotMetadata, TreePath, tar};
 
 use crate::compress::{Compressor, Settings, frames};
 use crate::frames::cut;
@@ -64,13 +64,13 @@ impl Storing {
             frames,
         };
         let stream = match &slot.content {
-            SlotContent::File { stamp, operations: Operations::Raw, .. } => {
+            SlotContent::File { stamp, .. } if slot.operations == Operations::Raw => {
                 let sha256 = self.raw(stamp, spool)?;
                 let metadata = slot.metadata(stamp.size, sha256, stamp.size, None);
                 return Ok(stored(metadata, FrameCount::default(), StalePyc::default()));
             }
-            SlotContent::File { stamp, mode, .. } => self.file(slot, stamp, *mode, spool)?,
-            SlotContent::Tree(tree) => self.tree(tree, spool)?,
+            SlotContent::File { stamp, mode } => self.file(slot, stamp, *mode, spool)?,
+            SlotContent::Tree(tree) => self.tree(slot, tree, spool)?,
         };
         let frames = FrameCount { all: stream.index.frames.len(), reused: stream.reused };
         let level = self.settings.level.min(INDEX_LEVEL);
@@ -90,7 +90,8 @@ impl Storing {
         let mut hasher = Hasher::new();
         let sizes = cut([stamp.size], 0, self.settings.level);
         let pieces = (!sizes.is_empty()).then(|| Piece::file(stamp));
-        let written = frames(pieces.into_iter(), &sizes, &self.settings, spool, &mut hasher)?;
+        let coding = slot.operations.coding();
+        let written = frames(pieces.into_iter(), &sizes, coding, &self.settings, spool, &mut hasher)?;
         let content = match written.contents.into_iter().next() {
             Some(content) => content,
             // No content, no frame.
@@ -101,16 +102,21 @@ impl Storing {
         Ok(Stream { index, hasher, reused: written.reused, stale_pyc: StalePyc::default() })
     }
 
-    fn tree(&self, tree: &Tree, spool: &mut File) -> anyhow::Result<Stream> {
+    fn tree(&self, slot: &SlotPlan, tree: &Tree, spool: &mut File) -> anyhow::Result<Stream> {
         let (mut hasher, mut stale_pyc) = (Hasher::new(), StalePyc::default());
-        let mut index = SlotIndex::of_tree(tree.entries.clone(), self.mtime)?;
+        let mut entries = tree.entries.clone();
+        if slot.operations.holds_target() {
+            entries = below(&slot.target, entries)?;
+        }
+        let paths: HashSet<String> = entries.iter().map(|(path, _)| path.to_string()).collect();
+        let mut index = SlotIndex::of_tree(entries, self.mtime)?;
         let starts = index.entries.iter().map(|entry| entry.start);
         let end = index.expanded_size.saturating_sub(tar::END);
         let ends = starts.clone().skip(1).chain([end]);
         let members: Vec<u64> = starts.zip(ends).map(|(start, end)| end.saturating_sub(start)).collect();
         let sizes = cut(members, u32::try_from(tar::END)?, self.settings.level);
-        let written = frames(self.pieces(&index, tree), &sizes, &self.settings, spool, &mut hasher)?;
-        let paths: HashSet<&str> = tree.entries.iter().map(|(path, _)| path.as_str()).collect();
+        let coding = slot.operations.coding();
+        let written = frames(self.pieces(&index, tree), &sizes, coding, &self.settings, spool, &mut hasher)?;
         let mut contents = written.contents.into_iter();
         for entry in &mut index.entries {
             if let EntryKind::File { sha256, .. } = &mut entry.kind {
@@ -138,6 +144,23 @@ impl Storing {
     }
 }
 
+/// The entries of a tree inside a directory of this name.
+fn below(target: &FileName, entries: Vec<(TreePath, EntryKind)>) -> anyhow::Result<Vec<(TreePath, EntryKind)>> {
+    let inside = |path: &TreePath| TreePath::try_from(format!("{target}/{path}"));
+    let top = (TreePath::try_from(target.as_str())?, EntryKind::Directory);
+    let moved = entries.into_iter().map(|(path, kind)| {
+        let kind = match kind {
+            // There is one entry more before it.
+            EntryKind::HardLink { file, target } => {
+                EntryKind::HardLink { file: file.saturating_add(1), target: inside(&target)? }
+            }
+            other => other,
+        };
+        Ok((inside(&path)?, kind))
+    });
+    std::iter::once(Ok(top)).chain(moved).collect()
+}
+
 /// Appends the slot index in its skippable frame and gives the metadata of the whole.
 fn finish(
     slot: &SlotPlan,
@@ -150,11 +173,14 @@ fn finish(
     let mut stored = Vec::new();
     Compressor::new(level)?.compress(&encoded, &mut stored)?;
     let header = SkippableHeader::new(u32::try_from(stored.len())?).to_bytes();
+    let mut size = index.frames_len();
     for part in [header.as_slice(), &stored] {
         spool.write_all(part).context("writing the package")?;
-        hasher.update(part);
+        if slot.operations.stores_index() {
+            hasher.update(part);
+            size += part.len() as u64;
+        }
     }
-    let size = index.frames_len() + (header.len() + stored.len()) as u64;
     let index_metadata = SlotIndexMetadata {
         stored_size: stored.len() as u64,
         sha256: Sha256::of(&stored),

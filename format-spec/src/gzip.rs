@@ -1,20 +1,17 @@
 //! The gzip member that holds the metadata (RFC 1952).
 
 use alloc::borrow::Cow;
-use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use miniz_oxide::deflate::compress_to_vec;
-use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
-use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
 use crate::crc32::crc32;
+use crate::deflate_frame::decode_blocks;
 use crate::{Error, MAX_JSON};
 
 /// Magic, method "deflate", no optional field, no time, "slowest algorithm", unknown system.
-const HEADER: [u8; 10] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 2, 255];
+pub const HEADER: [u8; 10] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 2, 255];
 /// Not compressed: every start reads the metadata, and to build the tables of a code takes longer than to read the
 /// kilobyte that they would save.
 const LEVEL: u8 = 0;
@@ -74,9 +71,7 @@ fn stored_blocks(mut stream: &[u8]) -> Option<Cow<'_, [u8]>> {
 #[inline(never)]
 fn inflated(stream: &[u8], len: usize) -> Result<Vec<u8>, Error> {
     let mut content = vec![0; len];
-    let mut decompressor = Box::<DecompressorOxide>::default();
-    let done = decompress(&mut decompressor, stream, &mut content, 0, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF);
-    if done == (TINFLStatus::Done, stream.len(), len) { Ok(content) } else { Err(Error::Gzip) }
+    if decode_blocks(stream, true, &mut content) { Ok(content) } else { Err(Error::Gzip) }
 }
 
 /// What follows the header of a member, its optional fields included.

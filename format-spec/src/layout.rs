@@ -44,7 +44,7 @@ impl Layout {
         let mut table = Vec::new();
         let mut end = slot_table.end()?;
         for (position, slot) in (0..).zip(&pspf.slots) {
-            let span = Span { offset: align(end)?, len: slot.stored_size };
+            let span = Span { offset: align(end)?, len: slot.extent()? };
             table.extend(SlotDescriptor::of(position, span.offset, slot).to_bytes());
             end = span.end()?;
             slots.push(span);

@@ -11,6 +11,7 @@ extern crate alloc;
 mod cache_record;
 mod class;
 mod crc32;
+pub mod deflate_frame;
 mod descriptor;
 mod digest;
 mod draft;
@@ -59,7 +60,7 @@ pub use metadata::{
     SlotIndexMetadata, SlotMetadata,
 };
 pub use names::{FileName, MAX_COMPONENT, MAX_ID, MAX_PATH, PackageWord, Platform, SlotId, TreePath};
-pub use operations::Operations;
+pub use operations::{Coding, Operations};
 pub use package::{SealedIndex, Slot, UnverifiedPackage, VerifiedPackage};
 pub use pspf_keys as keys;
 pub use record::Record;

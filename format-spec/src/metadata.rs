@@ -379,6 +379,17 @@ impl SlotMetadata {
         Ok(slot)
     }
 
+    /// How many bytes of the file the slot takes: its stored bytes, with the slot index where that follows them.
+    /// `None` where that exceeds 64 bits.
+    pub fn extent(&self) -> Option<u64> {
+        match &self.index {
+            Some(index) if !self.operations.stores_index() => {
+                self.stored_size.checked_add(tree::SKIPPABLE_HEADER)?.checked_add(index.stored_size)
+            }
+            _ => Some(self.stored_size),
+        }
+    }
+
     fn hold_to_rules(&self) -> Result<(), Box<Error>> {
         let refuse = |reason| Err(Box::new(Error::Slot { slot: self.id.clone(), reason }));
         if self.platform.is_some() != (self.lifecycle == Lifecycle::Platform) {
@@ -409,7 +420,8 @@ impl SlotIndexMetadata {
         if self.entries > tree::MAX_ENTRIES || self.frames > tree::MAX_FRAMES {
             return refuse("it has more than 1048576 entries or frames");
         }
-        if self.stored_size.saturating_add(tree::SKIPPABLE_HEADER) > slot.stored_size {
+        let inside = self.stored_size.saturating_add(tree::SKIPPABLE_HEADER);
+        if slot.operations.stores_index() && inside > slot.stored_size {
             return refuse("its slot index is longer than the slot");
         }
         if !slot.operations.is_tree() && self.entries != 1 {

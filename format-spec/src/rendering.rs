@@ -29,7 +29,7 @@ impl Json for Metadata {
             if !command.is_empty() {
                 command.push(' ');
             }
-            quote(&render(argument, pspf), &mut command);
+            quote(&render(argument, pspf, Place::Command), &mut command);
         }
         put_string(out, &command);
         put(out, r#","env":"#);
@@ -38,16 +38,11 @@ impl Json for Metadata {
             put(out, before);
             put_string(out, name);
             put(out, ":");
-            put_string(out, &render(value, pspf));
+            put_string(out, &render(value, pspf, Place::Environment));
             before = ",";
         }
         put(out, if pspf.run.env.set.is_empty() { "{}" } else { "}" });
-        put(
-            out,
-            r#"},"verification":{"signed":true,"require_verification":true},"build":{"tool":"pspf","tool_version":"#,
-        );
-        pspf.tool_version.write(out);
-        put(out, r#","deterministic":true},"launcher":"#);
+        put(out, r#"},"launcher":"#);
         launcher.write(out);
         put(out, r#","pspf":"#);
         pspf.write(out);
@@ -61,8 +56,6 @@ impl Json for Metadata {
             ("package", true),
             ("slots", true),
             ("execution", true),
-            ("verification", true),
-            ("build", true),
             ("launcher", true),
             ("pspf", true),
         ];
@@ -73,7 +66,7 @@ impl Json for Metadata {
         computed(reader, &["format", "format_version"])?;
         reader.required(start, "package", KEYS)?;
         let package = Json::read(reader)?;
-        computed(reader, &["slots", "execution", "verification", "build"])?;
+        computed(reader, &["slots", "execution"])?;
         reader.required(start, "launcher", KEYS)?;
         let launcher = Json::read(reader)?;
         reader.required(start, "pspf", KEYS)?;
@@ -85,22 +78,27 @@ impl Json for Metadata {
 
 impl Json for LauncherMetadata {
     fn write(&self, out: &mut Writer<'_>) {
-        put(out, r#"{"tool":"pspf-launcher","size":"#);
+        put(out, r#"{"tool":"pspf-launcher","tool_version":"","size":"#);
         self.size.write(out);
         put(out, r#","checksum":"#);
         write_checksum(&self.sha256, out);
-        put(out, "}");
+        put(out, r#","capabilities":[]}"#);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Box<Error>> {
-        const KEYS: &[(&str, bool)] = &[("tool", true), ("size", true), ("checksum", true)];
+        const KEYS: &[(&str, bool)] =
+            &[("tool", true), ("tool_version", true), ("size", true), ("checksum", true), ("capabilities", true)];
         let start = reader.position();
-        reader.required(start, "tool", KEYS)?;
-        reader.skip()?;
+        for key in ["tool", "tool_version"] {
+            reader.required(start, key, KEYS)?;
+            reader.skip()?;
+        }
         reader.required(start, "size", KEYS)?;
         let size = Json::read(reader)?;
         reader.required(start, "checksum", KEYS)?;
         let digest = reader.string()?.strip_prefix("sha256:").and_then(Sha256::from_hex);
+        reader.required(start, "capabilities", KEYS)?;
+        reader.skip()?;
         reader.end(start, KEYS)?;
         Ok(Self { size, sha256: digest.ok_or(Error::NotCanonical)? })
     }
@@ -132,14 +130,28 @@ fn write_checksum(digest: &Sha256, out: &mut Writer<'_>) {
     put(out, "\"");
 }
 
-/// A template with slots by position, as PSPF/2025 has them.
-fn render(template: &str, pspf: &Pspf) -> String {
+/// Where a template stands: its readers know `{workenv}` in a command only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Command,
+    Environment,
+}
+
+/// A template with slots by position, as PSPF/2025 has them. Of a tree that is one directory in the place where they
+/// unpack everything, not all of them say the same by its position.
+fn render(template: &str, pspf: &Pspf, place: Place) -> String {
     let mut rendered = String::new();
     for piece in pieces(template).unwrap_or_default() {
         match piece {
             Piece::Text(text) => rendered.push_str(text),
             Piece::Slot(id) => {
                 let position = pspf.slots.iter().position(|slot| slot.id == id);
+                let tree = pspf.slot(&id).filter(|slot| slot.operations.is_tree() && slot.operations.holds_target());
+                if let Some(tree) = tree.filter(|_| place == Place::Command) {
+                    rendered.push_str("{workenv}/");
+                    rendered.push_str(tree.target.as_str());
+                    continue;
+                }
                 rendered.push_str("{slot:");
                 rendered.push_str(&position.map_or_else(|| id.to_string(), |position| position.to_string()));
                 rendered.push('}');
@@ -151,7 +163,8 @@ fn render(template: &str, pspf: &Pspf) -> String {
     rendered
 }
 
-/// Appends one argument in the shell-like form that PSPF/2025 readers split.
+/// Appends one argument in the shell-like form that PSPF/2025 readers split. None of them agree on what a backslash
+/// does, so an apostrophe stands in quotation marks.
 fn quote(argument: &str, command: &mut String) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"{}:/._+=@%,-".contains(&byte);
     if !argument.is_empty() && argument.bytes().all(plain) {
@@ -162,7 +175,7 @@ fn quote(argument: &str, command: &mut String) {
     let mut parts = argument.split('\'');
     command.push_str(parts.next().unwrap_or_default());
     for part in parts {
-        command.push_str(r"'\''");
+        command.push_str(r#"'"'"'"#);
         command.push_str(part);
     }
     command.push('\'');

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use bincode::{Decode, Encode};
 
 use crate::tree_reader::Reader;
-use crate::{Error, FileName, Mode, Record, Sha256, SlotIndexMetadata, SlotMetadata, TreePath, tar};
+use crate::{Coding, Error, FileName, Mode, Record, Sha256, SlotIndexMetadata, SlotMetadata, TreePath, tar};
 
 /// Longest slot index, in bytes before compression.
 pub const MAX_INDEX: u64 = 128 << 20;
@@ -319,10 +319,19 @@ impl SlotIndex {
         if expanded != self.expanded_size || slot.expanded_size != self.expanded_size {
             return refuse("the length of the stream is not the signed one");
         }
-        let stored =
-            self.frames_len().checked_add(SKIPPABLE_HEADER).and_then(|at| at.checked_add(declared.stored_size));
+        let tail =
+            if slot.operations.stores_index() { SKIPPABLE_HEADER.checked_add(declared.stored_size) } else { Some(0) };
+        let stored = tail.and_then(|tail| self.frames_len().checked_add(tail));
         if stored != Some(slot.stored_size) {
             return refuse("frames and index do not add up to the stored bytes");
+        }
+        if slot.operations.coding() == Coding::Plain
+            && self.frames.iter().any(|frame| frame.stored_size != frame.expanded_size)
+        {
+            return refuse("a frame that is stored as it is has two sizes");
+        }
+        if slot.operations.coding() == Coding::Deflate && self.frames.is_empty() {
+            return refuse("a gzip member has at least one frame");
         }
         if !self.is_tree {
             return match self.entries.as_slice() {
@@ -333,6 +342,14 @@ impl SlotIndex {
                 }
                 _ => refuse("a single-file slot has one file, with the slot's target and mode"),
             };
+        }
+        let target = slot.target.as_str();
+        // Every entry has its parents listed, so the one at the top says it of all.
+        let mut top = self.entries.iter().filter(|entry| entry.path.parent().is_none());
+        let held = matches!((top.next(), top.next()),
+            (Some(Entry { path, kind: EntryKind::Directory, .. }), None) if path.as_str() == target);
+        if slot.operations.holds_target() && !held {
+            return refuse("the tree of this slot is not one directory with the slot's target as its name");
         }
         Ok(())
     }

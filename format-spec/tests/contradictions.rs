@@ -268,10 +268,8 @@ fn json_that_is_not_canonical_is_refused() {
         ("\"permissions\":\"0755\"", "\"permissions\":\"4755\""),
         ("\"command\":\"{slot:0}\"", "\"command\":\"/bin/sh\""),
         ("\"env\":{}", "\"env\":{\"LD_PRELOAD\":\"x\"}"),
-        ("\"signed\":true", "\"signed\":false"),
-        ("\"require_verification\":true", "\"require_verification\":false"),
-        ("\"tool\":\"pspf\"", "\"tool\":\"other\""),
-        ("\"deterministic\":true", "\"deterministic\":false"),
+        ("\"capabilities\":[]", "\"capabilities\":[\"mmap\"]"),
+        ("\"tool_version\":\"\"", "\"tool_version\":\"1\""),
         ("\"tool\":\"pspf-launcher\"", "\"tool\":\"launcher\""),
         ("\"checksum\":\"sha256:", "\"checksum\":\"sha256:sha256:"),
         // What is left out when it is empty.
@@ -305,7 +303,7 @@ fn duplicate_unknown_and_missing_keys_are_refused() {
     }
     // A struct written as an array, numbers in other forms, and what is no JSON.
     for (from, to) in [
-        ("{\"signed\":true,\"require_verification\":true}", "[true,true]"),
+        ("{\"name\":\"sample\",\"version\":\"1.0\"}", "[\"sample\",\"1.0\"]"),
         ("\"seal\":1,", "\"seal\":1.0,"),
         ("\"seal\":1,", "\"seal\":01,"),
         ("\"seal\":1,", "\"seal\":-1,"),

@@ -175,8 +175,9 @@ fn a_slot_descriptor_follows_from_the_metadata() {
 
 #[test]
 fn codes_are_those_of_the_tables() {
+    use Operations::{Gzip, Raw, Tar, TarGzip, TarZstd, Zstd};
     use pspf_format::{Class, Lifecycle, Operations};
-    for operations in [Operations::Raw, Operations::Zstd, Operations::TarZstd] {
+    for operations in [Raw, Tar, Gzip, TarGzip, Zstd, TarZstd] {
         let text = operations.to_string().replace('|', "\\|");
         assert!(
             spec::section("§4.2").contains(&format!("| `{text}` | {:#06X} |", operations.code()).replace("0X", "0x"))

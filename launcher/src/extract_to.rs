@@ -42,7 +42,7 @@ pub fn extract_to(
     let staging = create_directory(parent.as_fd(), &work).map_err(failed)?;
     let extracted = extract_slot(package, slot, &index, staging.as_fd(), &work_path, Modes::Plain, progress);
     let done = extracted.and_then(|()| {
-        let (from, name) = if slot.metadata.operations.is_tree() {
+        let (from, name) = if !slot.metadata.operations.holds_target() {
             let mode = Mode::from_raw_mode(0o755) & !umask();
             rustix::fs::fchmod(&staging, mode).map_err(failed)?;
             (parent.as_fd(), &work)

@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use pspf_format::deflate_frame::{self, Place};
 use pspf_format::tree::{Entry, EntryKind, Frame, SlotIndex};
-use pspf_format::{Error as FormatError, Hasher, Slot, tar, zstd_frame};
+use pspf_format::{Coding, Error as FormatError, Hasher, Slot, tar, zstd_frame};
 use zstd_safe::DCtx;
 
 use crate::sys::pages::Pages;
@@ -165,16 +166,26 @@ impl Work<'_> {
             let (slot, expected) = (id.clone(), frame.sha256);
             return Err(self.package.wrong(FormatError::SlotDigest { slot, expected, found }));
         }
-        if !zstd_frame::declares(stored, frame.expanded_size) || !is_one_frame(stored) {
-            return Err(self.wrong(
-                id,
-                "it is not one frame of this size, with a window of at most 8 MiB and without a dictionary",
-            ));
-        }
-        match tools.decoder.decompress(&mut *expanded, stored) {
-            Ok(len) if len == expanded.len() => Ok(expanded),
-            _ => Err(self.wrong(id, "a frame cannot be decoded")),
-        }
+        let decoded = match self.slot.metadata.operations.coding() {
+            Coding::Plain if stored.len() == expanded.len() => return Ok(stored),
+            Coding::Plain => false,
+            Coding::Deflate => deflate_frame::decode(stored, self.place(frame), expanded),
+            Coding::Zstd => {
+                if !zstd_frame::declares(stored, frame.expanded_size) || !is_one_frame(stored) {
+                    return Err(self.wrong(
+                        id,
+                        "it is not one frame of this size, with a window of at most 8 MiB and without a dictionary",
+                    ));
+                }
+                tools.decoder.decompress(&mut *expanded, stored) == Ok(expanded.len())
+            }
+        };
+        if decoded { Ok(expanded) } else { Err(self.wrong(id, "a frame cannot be decoded")) }
+    }
+
+    fn place(&self, frame: &Frame) -> Place {
+        let end = frame.offset.saturating_add(u64::from(frame.stored_size));
+        Place { first: frame.offset == 0, last: end == self.index.frames_len() }
     }
 
     /// Holds everything in one decoded frame to the index and passes file content on.

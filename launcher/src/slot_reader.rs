@@ -31,7 +31,7 @@ impl From<FormatError> for NoIndex {
 pub(crate) fn stored_tail(package: &PackageFile, slot: Slot<'_>) -> Result<Vec<u8>, Error> {
     let Some(index) = &slot.metadata.index else { return Ok(Vec::new()) };
     let len = index.stored_size.saturating_add(SKIPPABLE_HEADER);
-    let offset = slot.span.offset.saturating_add(slot.metadata.stored_size.saturating_sub(len));
+    let offset = slot.span.offset.saturating_add(slot.span.len.saturating_sub(len));
     // The metadata holds both lengths to the format's limits.
     let mut tail = vec![0; usize::try_from(len).unwrap_or(0)];
     package.read_at(&mut tail, offset)?;

@@ -145,11 +145,11 @@ fn a07_w29_a_rendering_that_disagrees() {
     judge([
         case(r#""command":"{slot:0}""#, r#""command":"{slot:1}""#),
         case(r#""execution":{"command":"{slot:0}","env":{}}"#, r#""execution":{"command":"{slot:0}","env":{"A":"1"}}"#),
-        case(r#""require_verification":true"#, r#""require_verification":false"#),
+        case(r#""capabilities":[]"#, r#""capabilities":["sandbox"]"#),
         case(r#""slot":1,"id":"more""#, r#""slot":1,"id":"other""#),
         case(r#""permissions":"0755""#, r#""permissions":"0644""#),
         case(r#""purpose":"payload""#, r#""purpose":"code""#),
-        case(r#""deterministic":true"#, r#""deterministic":false"#),
+        case(r#""tool_version":"""#, r#""tool_version":"1""#),
         case(r#""checksum":"sha256:"#, r#""checksum":"sha512:"#),
     ]);
     let digest = raw::hex(&raw::sha256(&stub()));

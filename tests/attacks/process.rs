@@ -312,7 +312,7 @@ fn w16_w19_w20_w28_w31_what_is_not_built_is_not_packed() {
     for operations in [
         "xz",
         "bzip2",
-        "gzip",
+        "gz",
         "tar",
         "tar.gz",
         "tgz",

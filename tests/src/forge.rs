@@ -17,6 +17,8 @@ pub struct ForgedSlot {
     pub platform: Option<&'static str>,
     pub mode: &'static str,
     pub stored: Vec<u8>,
+    /// What follows the stored bytes and is counted in no length: the slot index, with some operations.
+    pub behind: Vec<u8>,
     pub sha256: [u8; 32],
     pub expanded_size: u64,
     pub index: Option<ForgedIndex>,
@@ -44,6 +46,7 @@ impl ForgedSlot {
             platform: None,
             mode: "0755",
             stored: content.to_vec(),
+            behind: Vec::new(),
             sha256: sha256(content),
             expanded_size: content.len() as u64,
             index: None,
@@ -71,10 +74,22 @@ impl ForgedSlot {
         }
     }
 
+    /// The same where the index follows the stored bytes.
+    pub fn followed(id: &str, operations: &'static str, frames: &[Vec<u8>], index: &[u8], expanded: u64) -> Self {
+        let mut slot = Self::framed(id, operations, frames, index, expanded);
+        slot.behind = slot.stored.split_off(frames.concat().len());
+        slot.sha256 = sha256(&slot.stored);
+        slot
+    }
+
     fn code(&self) -> u64 {
         match self.operations {
             "raw" => 0,
+            "tar" => 0x01,
+            "gzip" => 0x10,
+            "tar|gzip" => 0x1001,
             "zstd" => 0x1b,
+            "zstd|tar" => 0x011b,
             _ => 0x1b01,
         }
     }
@@ -158,7 +173,7 @@ impl ForgedWords {
         let own = list(slots.iter().map(ForgedSlot::json).collect());
         let (size, digest) = (launcher.len(), hex(&sha256(launcher)));
         format!(
-            r#"{{"format":"PSPF/2025","format_version":"1.0.0","package":{package},"slots":[{rendered}],"execution":{execution},"verification":{{"signed":true,"require_verification":true}},"build":{{"tool":"pspf","tool_version":"0.1.0","deterministic":true}},"launcher":{{"tool":"pspf-launcher","size":{size},"checksum":"sha256:{digest}"}},"pspf":{{"seal":1,"tool_version":"0.1.0","platform":"{platform}","run":{run},"slots":[{own}]}}}}"#
+            r#"{{"format":"PSPF/2025","format_version":"1.0.0","package":{package},"slots":[{rendered}],"execution":{execution},"launcher":{{"tool":"pspf-launcher","tool_version":"","size":{size},"checksum":"sha256:{digest}","capabilities":[]}},"pspf":{{"seal":1,"tool_version":"0.1.0","platform":"{platform}","run":{run},"slots":[{own}]}}}}"#
         )
     }
 
@@ -167,7 +182,7 @@ impl ForgedWords {
         Parts {
             metadata: raw::gzip(self.json(&launcher, slots).as_bytes()),
             table: ForgedSlot::table(slots),
-            slots: slots.iter().map(|slot| slot.stored.clone()).collect(),
+            slots: slots.iter().map(|slot| [&slot.stored[..], &slot.behind].concat()).collect(),
             launcher,
         }
     }

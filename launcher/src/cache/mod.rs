@@ -150,10 +150,10 @@ impl Cache {
     /// Where an extracted slot is: its directory, or the path of its file.
     pub fn slot_path(&self, slot: Slot<'_>) -> CString {
         let directory = join(&self.path, names::slot(&slot.key()).to_bytes());
-        if slot.metadata.operations.is_tree() {
-            directory
-        } else {
+        if slot.metadata.operations.holds_target() {
             join(&directory, slot.metadata.target.as_str().as_bytes())
+        } else {
+            directory
         }
     }
 

@@ -153,18 +153,8 @@ fn rendering(set: &mut Set) {
         ("rendering-version", "`format_version` is another one", r#""1.0.0""#, r#""1.0.1""#),
         ("rendering-command", "`execution` has another command", r#""command":"{slot:0}""#, r#""command":"/bin/sh""#),
         ("rendering-env", "`execution` has a variable more", r#""env":{}"#, r#""env":{"A":"1"}"#),
-        (
-            "rendering-verification",
-            "`verification` asks for nothing",
-            r#"_verification":true"#,
-            r#"_verification":false"#,
-        ),
-        (
-            "rendering-build",
-            "`build` has another version than `pspf`",
-            r#""tool_version":"0.1.0","det"#,
-            r#""tool_version":"0.1.1","det"#,
-        ),
+        ("rendering-capabilities", "`launcher` can do something", r#""capabilities":[]"#, r#""capabilities":["mmap"]"#),
+        ("rendering-tool-version", "`launcher` has a version", r#""tool_version":"""#, r#""tool_version":"1""#),
         ("rendering-launcher-size", "`launcher` has another size", r#""size":55"#, r#""size":56"#),
         ("rendering-slot-purpose", "a slot has another purpose", r#""payload""#, r#""code""#),
         (
@@ -296,8 +286,8 @@ fn slot_fields(set: &mut Set) {
     flipped[at + 12] ^= 1;
     set.integrity("slot-bit", "a bit of a raw slot was flipped", flipped);
     set.section("4.2");
-    let bytes = package(&[ForgedSlot { operations: "gzip", ..slot() }]);
-    set.format("slot-operations", "a slot's operations are those of another format", bytes);
+    let bytes = package(&[ForgedSlot { operations: "zstd|tar", ..slot() }]);
+    set.format("slot-operations", "a slot's operations are in an order that none has", bytes);
     set.section("2");
     let sizes = ["\"size\":", "\"stored_size\":", "\"expanded_size\":"]
         .iter()

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::raw::{hex, sha256};
 
 mod layout;
+mod members;
 mod metadata;
 mod sample;
 mod seal;
@@ -75,6 +76,7 @@ impl Set {
 pub fn all() -> Vec<Vector> {
     let mut set = Set::default();
     sound::add(&mut set);
+    members::add(&mut set);
     layout::add(&mut set);
     seal::add(&mut set);
     metadata::add(&mut set);

@@ -74,7 +74,7 @@ fn started(set: &mut Set) {
     set.section("6.1");
     let bytes = run(
         r#"{"command":["{slot:app}","","a b","it's","{{x}}","$HOME;\"*","ä","-_.:/+=@%,"]}"#,
-        r#"{slot:0} '' 'a b' 'it'\\''s' {x} '$HOME;\"*' 'ä' -_.:/+=@%,"#,
+        r#"{slot:0} '' 'a b' 'it'\"'\"'s' {x} '$HOME;\"*' 'ä' -_.:/+=@%,"#,
         "{}",
     );
     set.ok("quoting", "arguments that the rendering quotes", bytes);
