@@ -113,3 +113,25 @@ pub(crate) fn has_key(text: &[u8], key: &str) -> bool {
     let mut scanner = Scanner::new(text, 0);
     core::iter::from_fn(|| scanner.key().ok().flatten()).any(|found| found == key.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_the_top_level_are_found_in_any_form() {
+        for text in ["{\"a\":1,\"pspf\":2}", " { \"b\" : [ {\"x\": [-1.5e+3, null]} , {} ] , \"pspf\" : {} } "] {
+            assert!(has_key(text.as_bytes(), "pspf"), "{text}");
+            assert!(!has_key(text.as_bytes(), "x"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_json_ends_the_walk() {
+        // A value that is missing, where something is closed that was never opened.
+        for text in ["{\"a\":},\"pspf\":1}", "{\"a\":],\"pspf\":1}", "{\"a\":,\"pspf\":1}", "{\"a\":", "{\"a", "{", ""]
+        {
+            assert!(!has_key(text.as_bytes(), "pspf"), "{text}");
+        }
+    }
+}

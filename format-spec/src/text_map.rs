@@ -34,11 +34,6 @@ impl TextMap {
         self.0.is_empty()
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// All names with their values.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
         self.into_iter()

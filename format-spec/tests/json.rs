@@ -80,7 +80,10 @@ fn a_changed_text_is_refused_or_is_another_canonical_one() {
             assert_eq!(value["package"]["name"], metadata.package.name.as_str());
             let description = metadata.package.description.unwrap_or_default();
             assert_eq!(value["package"]["description"].as_str().unwrap_or_default(), description);
-            assert_eq!(value["pspf"]["run"]["env"]["set"].as_object().unwrap().len(), metadata.pspf.run.env.set.len());
+            assert_eq!(
+                value["pspf"]["run"]["env"]["set"].as_object().unwrap().len(),
+                metadata.pspf.run.env.set.iter().count()
+            );
             accepted += 1;
         }
         Err(error) => assert_eq!(error.class(), Class::Format),

@@ -29,6 +29,18 @@ fn full() -> Metadata {
 }
 
 #[test]
+fn no_name_stands_twice_in_a_map() {
+    let json = String::from_utf8(full().to_json()).unwrap();
+    assert!(Metadata::parse(&raw::gzip(json.as_bytes())).is_ok());
+    // In the rendering too, so that nothing but the order tells it.
+    for (from, to) in [(r#""B":"x y","#, r#""B":"x y","B":"x y","#), (r#""A":"B","#, r#""A":"B","A":"B","#)] {
+        assert!(json.contains(from));
+        let twice = json.replace(from, to);
+        assert!(matches!(Metadata::parse(&raw::gzip(twice.as_bytes())), Err(Error::NotCanonical)), "{to}");
+    }
+}
+
+#[test]
 fn everything_has_one_text() {
     let hello = raw::hex(&raw::sha256(b"hello\n"));
     let empty = raw::hex(&raw::sha256(b""));

@@ -57,7 +57,9 @@ fn assert_record<R: Record + PartialEq + std::fmt::Debug>(
     assert_eq!(bytes.len(), R::LEN);
     assert_table(&spec::record(section, after, R::LEN), &bytes, &fields);
     assert_eq!(R::from_bytes(&bytes).as_ref(), Some(&record));
-    assert_eq!(R::from_bytes(&bytes[1..]), None);
+    for len in 0..bytes.len() {
+        assert_eq!(R::from_bytes(&bytes[..len]), None, "{len} bytes");
+    }
     assert_eq!(R::from_bytes(&[&bytes[..], &[0]].concat()), None);
 }
 

@@ -267,6 +267,33 @@ fn hostile_names_are_refused() {
 }
 
 #[test]
+fn paths_of_one_short_hash_are_two_paths() {
+    // Both have the same sixteen bytes of state after the hash by which paths are compared first.
+    let alike = ["abcdefghijklmnop", "eYf(Jd9Mvn_JC34O"];
+    assert!(Hand::tree(&alike.map(plain)).parse().is_ok());
+    let [one, other] = alike;
+    refused(&[one, other, one].map(plain), "the path is listed twice");
+}
+
+#[test]
+fn the_longest_frame_is_allowed_and_one_byte_more_is_not() {
+    let file = |size| SlotIndex::of_file(&"f".try_into().unwrap(), Mode::Data, size, Sha256([0; 32])).unwrap();
+    let frame =
+        |stored: u32, expanded: u32| file(expanded.into()).set_frames([(stored, expanded, Sha256([0; 32]))]).is_ok();
+    assert!(frame(tree::MAX_STORED_FRAME, tree::MAX_FRAME) && frame(1, 1));
+    assert!(!frame(tree::MAX_STORED_FRAME + 1, tree::MAX_FRAME) && !frame(1, tree::MAX_FRAME + 1));
+    assert!(!frame(0, 1) && !frame(1, 0));
+}
+
+#[test]
+fn a_long_path_of_few_levels_is_not_a_deep_one() {
+    let long = vec!["d".repeat(200); 3].join("/");
+    let parents = [&long[..200], &long[..401]].map(|parent| (path(parent), EntryKind::Directory));
+    let entries = parents.into_iter().chain([file(&long, Mode::Data, b"")]).collect();
+    assert!(SlotIndex::of_tree(entries, 0).is_ok());
+}
+
+#[test]
 fn a_link_cannot_leave_the_tree() {
     let at = |at: &str, target: &str| path(at).link_stays_inside(target);
     for (from, target) in [
