@@ -16,6 +16,7 @@ mod failure;
 #[path = "../../builder/src/manifest.rs"]
 mod manifest_file;
 
+pub mod deflate_frame;
 pub mod file;
 pub mod input;
 pub mod keys;
@@ -38,7 +39,8 @@ mod replay;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
+    ("deflate_frame", deflate_frame::target),
     ("keys", keys::target),
     ("manifest", manifest::target),
     ("metadata", metadata::target),

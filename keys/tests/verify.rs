@@ -4,7 +4,7 @@ use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::scalar::{Scalar, clamp_integer};
 use ed25519_dalek::VerifyingKey;
 use pspf_keys::{KeyError, PublicKey, SecretKey, Signature, SignatureMismatch};
-use sha2::{Digest, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 
 /// CCTV: what `ed25519-dalek` accepts leniently, strictly, and what this crate accepts.
 const CCTV_LENIENT: usize = 208;
@@ -192,4 +192,25 @@ fn keys_are_ordered_by_their_bytes_and_named_by_sha256() {
     let (a, b) = (key(1), key(2));
     assert_eq!(a.cmp(&b), a.as_bytes().cmp(b.as_bytes()));
     assert_eq!(key(1).fingerprint().to_string(), "34750f98bd59fcfc946da45aaabe933be154a4b5094e1c4abf42866505f3c97e");
+}
+
+#[test]
+fn two_keys_are_two_keys() {
+    let [one, two] = [1, 2].map(|byte| SecretKey::from_seed(&[byte; 32]).public_key());
+    assert!(one == one && one != two && (one < two) != (two < one));
+    assert_eq!(one.fingerprint().as_bytes()[..], Sha256::digest(one.as_bytes())[..]);
+}
+
+#[test]
+fn a_key_just_below_the_prime_in_its_lowest_and_highest_byte_is_in_canonical_form() {
+    // Found by counting: what decides is the bytes between.
+    let key = (0_u32..100_000)
+        .map(|number| {
+            let mut seed = [0; 32];
+            seed[..4].copy_from_slice(&number.to_le_bytes());
+            SecretKey::from_seed(&seed).public_key()
+        })
+        .find(|key| key.as_bytes()[0] >= 0xed && key.as_bytes()[31] & 0x7f == 0x7f)
+        .expect("one of two thousand is such a key");
+    assert_eq!(PublicKey::from_bytes(key.as_bytes()), Ok(key));
 }

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use pkcs8::EncryptedPrivateKeyInfo;
 use pkcs8::der::Encode;
 use pkcs8::pkcs5::pbes2::{EncryptionScheme, Kdf, Parameters, Pbkdf2Params, Pbkdf2Prf, ScryptParams};
-use pspf_keys::{KeyError, MAX_FILE_LEN, PublicKey, SecretKeyFile};
+use pspf_keys::{
+    KeyError, MAX_BCRYPT_ROUNDS, MAX_FILE_LEN, MAX_PBKDF2_ITERATIONS, MAX_SCRYPT_MEMORY, MAX_SCRYPT_WORK, PublicKey,
+    SecretKeyFile,
+};
 
 use crate::tools::{Dir, PASSPHRASE, open, pem, pem_content, private_error, public_error, replaced};
 
@@ -108,6 +111,42 @@ fn a81_bcrypt_rounds_are_limited() {
     }
     assert!(matches!(private_error(&with(0)), KeyError::Malformed { .. }));
     assert!(parses(&with(1_000)));
+}
+
+#[test]
+fn limits_are_those_that_their_texts_give() {
+    assert_eq!((MAX_FILE_LEN, MAX_PBKDF2_ITERATIONS, MAX_BCRYPT_ROUNDS), (65_536, 10_000_000, 1_000));
+    assert_eq!((MAX_SCRYPT_MEMORY, MAX_SCRYPT_WORK), (269_484_032, 8_388_608));
+}
+
+#[test]
+fn every_refusal_of_a_file_says_what_to_do() {
+    let (text, format, field) = ("x".to_owned(), "x", "x");
+    for (error, words) in [
+        (KeyError::TooLarge { limit: 1, found: 2 }, "right file"),
+        (KeyError::Empty, "right file"),
+        (KeyError::Utf16, "as UTF-8"),
+        (KeyError::Unrecognized, "ssh-ed25519 AAAA"),
+        (KeyError::UnsupportedFormat { found: text.clone() }, "convert it to PEM"),
+        (KeyError::PrivateGivenAsPublic, "give the `.pub` file"),
+        (KeyError::PublicGivenAsPrivate, "without `.pub`"),
+        (KeyError::FingerprintGivenAsKey, "that the fingerprint was made of"),
+        (KeyError::RawSecret, "make a key file"),
+        (KeyError::Certificate, "the public key itself"),
+        (KeyError::OtherAlgorithm { found: text.clone() }, "make an Ed25519 key"),
+        (KeyError::SeveralKeys, "split the file"),
+        (KeyError::LeadingText, "before `-----BEGIN`"),
+        (KeyError::TrailingData { format }, "what follows the key"),
+        (KeyError::PemWithoutEnd { label: text.clone() }, "copy it again"),
+        (KeyError::BadBase64 { format }, "copy it again"),
+        (KeyError::Malformed { format, field }, "copy it again"),
+        (KeyError::PublicHalfMismatch, "do not sign with it"),
+        (KeyError::UnsupportedEncryption { found: text }, "encrypt it again"),
+        (KeyError::KdfTooCostly { parameter: "x", limit: 1, found: 2 }, "smaller parameters"),
+        (KeyError::EmptyPassphrase, "give a passphrase"),
+    ] {
+        assert!(error.hint().is_some_and(|hint| hint.contains(words)), "{error:?}: {:?}", error.hint());
+    }
 }
 
 #[test]

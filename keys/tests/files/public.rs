@@ -58,6 +58,13 @@ fn minisign_with_and_without_its_comment() {
 }
 
 #[test]
+fn a_text_that_only_looks_like_minisign_is_none_of_the_forms() {
+    for text in ["RWhat is this", &"x".repeat(56), &MINISIGN[..55], &format!("{MINISIGN}A")] {
+        assert_eq!(public_error(text.as_bytes()), KeyError::Unrecognized, "{text}");
+    }
+}
+
+#[test]
 fn hex_digits_of_either_case() {
     let text = hex(&key());
     for file in [text.clone(), text.to_uppercase(), format!("{text}\n")] {
