@@ -11,7 +11,8 @@ use crate::memory;
 /// One thread's coder, which keeps its memory from frame to frame.
 pub(crate) enum Coder {
     Plain,
-    Deflate(Box<Compress>),
+    /// The compressor, and where what it made is decoded again.
+    Deflate(Box<Compress>, Vec<u8>),
     Zstd(Compressor),
 }
 
@@ -22,7 +23,7 @@ impl Coder {
             Coding::Plain => Self::Plain,
             Coding::Deflate => {
                 let level = Compression::new(level.clamp(1, 9).unsigned_abs());
-                Self::Deflate(Box::new(Compress::new(level, false)))
+                Self::Deflate(Box::new(Compress::new(level, false)), Vec::new())
             }
             Coding::Zstd => Self::Zstd(Compressor::new(level)?),
         })
@@ -38,11 +39,14 @@ impl Coder {
                 stored.extend_from_slice(content);
                 true
             }
-            Self::Deflate(compress) => {
+            Self::Deflate(compress, read) => {
                 deflate(compress, content, place, stored)?;
-                // One reader has the last word on what it accepts.
-                let mut read = vec![0; content.len()];
-                deflate_frame::decode(stored, place, &mut read) && read == content
+                // The reader has the last word on what it accepts.
+                let longer = content.len().saturating_sub(read.len());
+                memory::reserve(read, longer)?;
+                read.resize(read.len() + longer, 0);
+                let read = read.get_mut(..content.len()).unwrap_or_default();
+                deflate_frame::decode(stored, place, read) && read == content
             }
             Self::Zstd(compressor) => {
                 compressor.compress(content, stored)?;

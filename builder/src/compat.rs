@@ -7,8 +7,9 @@ use pspf_format::template::{Piece, pieces};
 use pspf_format::tree::EntryKind;
 use pspf_format::{EnvRules, Lifecycle, SlotId};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, shown};
 use crate::plan::{Plan, SlotContent, SlotPlan};
+use crate::tree::FileStamp;
 
 /// Readers that are to be served beside our own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,10 +39,15 @@ fn hold_slot(slot: &SlotPlan) -> anyhow::Result<()> {
     if slot.lifecycle == Lifecycle::Platform {
         return refuse("it would unpack a slot of another platform too", "pack one package for each platform");
     }
-    if slot.target.as_str().contains(['{', '}']) {
-        return refuse(format!("the target `{}` would be a placeholder", slot.target), "give it another `target`");
+    // It becomes a part of the command before that is split.
+    if slot.target.as_str().contains(['{', '}', '\'', '"', '\\']) {
+        let text = format!("the target `{}` would be read as something else", slot.target);
+        return refuse(text, "give it a `target` without braces, quotes and backslashes");
     }
-    let SlotContent::Tree(tree) = &slot.content else { return Ok(()) };
+    let tree = match &slot.content {
+        SlotContent::Tree(tree) => tree,
+        SlotContent::File { stamp, .. } => return hold_file(stamp),
+    };
     for (path, kind) in &tree.entries {
         let (what, target) = match kind {
             EntryKind::SymLink { target } => ("symbolic link", target.as_str()),
@@ -50,6 +56,21 @@ fn hold_slot(slot: &SlotPlan) -> anyhow::Result<()> {
         };
         let text = format!("it refuses the {what} `{}` -> `{}`", path.as_str().escape_debug(), target.escape_debug());
         return refuse(text, "set the slot's `links = \"follow\"` to pack copies, or exclude it");
+    }
+    Ok(())
+}
+
+/// One of its launchers takes every slot for a tar archive that looks like one, and unpacks it over the others.
+fn hold_file(stamp: &FileStamp) -> anyhow::Result<()> {
+    const MAGIC: &[u8] = b"ustar";
+    const AT: u64 = 257;
+    let mut found = [0; MAGIC.len()];
+    if stamp.size >= AT + MAGIC.len() as u64 {
+        stamp.fill(&mut found, AT)?;
+    }
+    if found == MAGIC {
+        let text = format!("it would unpack {}, which is a tar archive", shown(&stamp.source));
+        return refuse(text, "compress it, or pack what is in it as a directory");
     }
     Ok(())
 }
@@ -67,6 +88,12 @@ fn hold_run(plan: &Plan) -> anyhow::Result<()> {
     ] {
         if there {
             return refuse(format!("`{what}` cannot be said to it"), "leave it out");
+        }
+    }
+    for (name, _) in set {
+        let own = ["FLAVOR_", "PSPF_"].iter().any(|start| name.starts_with(start));
+        if own || name == "PATH" {
+            return refuse(format!("the variable `{name}` would get another value"), "set it inside the application");
         }
     }
     if run.command.iter().any(String::is_empty) {

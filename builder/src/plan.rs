@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use pspf_format::tree::{EntryKind, MAX_DEPTH, MAX_ENTRIES};
 use pspf_format::{
-    EnvRules, FileName, LauncherMetadata, Lifecycle, Metadata, Mode, Operations, Package, PackageWord, Platform, Pspf,
-    Run, SEAL_VERSION, Sha256, SlotId, SlotIndexMetadata, SlotMetadata,
+    EnvRules, FileName, LauncherMetadata, Lifecycle, MAX_PATH, Metadata, Mode, Operations, Package, PackageWord,
+    Platform, Pspf, Run, SEAL_VERSION, Sha256, SlotId, SlotIndexMetadata, SlotMetadata,
 };
 
 use crate::compat::{self, Compat};
@@ -142,7 +142,6 @@ impl SlotPlan {
         let named = table.operations.as_deref();
         let (operations, content) = if metadata.is_dir() {
             let tree = directory(&table, &source, output)?;
-            hold_to_limits(&tree, &source)?;
             tree.hold_to_platform(own_platform.as_ref().unwrap_or(platform))?;
             (operations::of_directory(named, compat)?, SlotContent::Tree(tree))
         } else if metadata.is_file() {
@@ -163,6 +162,9 @@ impl SlotPlan {
             (None, SlotContent::File { .. }) => file_name(&source)?,
         };
         let target = FileName::try_from(target).map_err(|error| wrong("target", error))?;
+        if let SlotContent::Tree(tree) = &content {
+            hold_to_limits(tree, operations.holds_target().then_some(&target), &source)?;
+        }
         windows_names::hold(target.as_str(), own_platform.as_ref().unwrap_or(platform))?;
         Ok(Self { id, target, lifecycle, platform: own_platform, operations, content })
     }
@@ -268,20 +270,28 @@ pub(crate) fn file_name(path: &Path) -> anyhow::Result<String> {
     let name = path.file_name().and_then(|name| name.to_str());
     name.map(str::to_owned).ok_or_else(|| Failure::usage(format!("{}: the name is not UTF-8", shown(path))).into())
 }
-/// Says before any work what a reader would refuse after it.
-fn hold_to_limits(tree: &Tree, source: &Path) -> anyhow::Result<()> {
-    let count = tree.entries.len();
+
+/// Says before any work what a reader would refuse after it. `top` is a directory that the tree will lie in.
+fn hold_to_limits(tree: &Tree, top: Option<&FileName>, source: &Path) -> anyhow::Result<()> {
+    let above = usize::from(top.is_some());
+    let longer = top.map_or(0, |top| top.as_str().len() + 1);
+    let count = tree.entries.len() + above;
     if count > MAX_ENTRIES as usize {
         return Failure::usage(format!("{} holds {count} entries, a slot at most {MAX_ENTRIES}", shown(source)))
             .hint("pack it as several slots")
             .err();
     }
-    match tree.entries.iter().find(|(path, _)| path.depth() >= MAX_DEPTH) {
-        Some((path, _)) => {
-            Failure::usage(format!("{}: it lies more than {MAX_DEPTH} levels deep", shown(&source.join(path.as_str()))))
-                .hint("exclude it, or pack a directory below as a slot of its own")
-                .err()
-        }
-        None => Ok(()),
+    for (path, _) in &tree.entries {
+        let wrong = if path.depth() + above >= MAX_DEPTH {
+            format!("it lies more than {MAX_DEPTH} levels deep")
+        } else if path.as_str().len() + longer > MAX_PATH {
+            format!("its path has more than {MAX_PATH} bytes")
+        } else {
+            continue;
+        };
+        return Failure::usage(format!("{}: {wrong}", shown(&source.join(path.as_str()))))
+            .hint("exclude it, or pack a directory below as a slot of its own")
+            .err();
     }
+    Ok(())
 }

@@ -25,13 +25,18 @@ const fn table() -> [u32; 256] {
 
 /// The checksum of `bytes`.
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    crc32_on(0, bytes)
+}
+
+/// The checksum of what has the checksum `before` with `bytes` behind it.
+pub(crate) fn crc32_on(before: u32, bytes: &[u8]) -> u32 {
     let step = |crc: u32, byte: &u8| (crc >> 8) ^ TABLE.get(usize::from(crc as u8 ^ byte)).copied().unwrap_or(0);
-    !bytes.iter().fold(u32::MAX, step)
+    !bytes.iter().fold(!before, step)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::crc32;
+    use super::{crc32, crc32_on};
 
     #[test]
     fn known_checksums() {
@@ -43,6 +48,8 @@ mod tests {
             (&[0xFF; 32], 0xFF6C_AB0B),
         ] {
             assert_eq!(crc32(bytes), expected, "{bytes:?}");
+            let (one, two) = bytes.split_at(bytes.len() / 3);
+            assert_eq!(crc32_on(crc32(one), two), expected, "{bytes:?}");
         }
     }
 }

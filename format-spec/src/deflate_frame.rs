@@ -12,10 +12,14 @@ use miniz_oxide::inflate::core::inflate_flags::{
 };
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
+use crate::crc32::crc32_on;
 pub use crate::gzip::HEADER;
 
 /// Length of the end of a member: CRC-32 and length of the content, which are for readers that decode all of it.
 pub const TRAILER_LEN: usize = 8;
+
+/// Most blocks of a frame: the longest in blocks of 128 bytes, and two. A block can hold nothing and still take time.
+pub const MAX_BLOCKS: u32 = 65_538;
 
 /// Which of a slot's frames this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +48,7 @@ pub(crate) fn decode_blocks(mut blocks: &[u8], last: bool, expanded: &mut [u8]) 
         TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF | TINFL_FLAG_STOP_ON_BLOCK_BOUNDARY | TINFL_FLAG_HAS_MORE_INPUT;
     let mut decompressor = Box::<DecompressorOxide>::default();
     let mut len = 0_usize;
-    loop {
+    for _ in 0..MAX_BLOCKS {
         let (status, read, written) = decompress(&mut decompressor, blocks, expanded, len, flags);
         blocks = blocks.get(read..).unwrap_or_default();
         len = len.saturating_add(written);
@@ -59,5 +63,29 @@ pub(crate) fn decode_blocks(mut blocks: &[u8], last: bool, expanded: &mut [u8]) 
             TINFLStatus::Done => return whole && last,
             _ => return false,
         }
+    }
+    false
+}
+
+/// The end of a member (RFC 1952 §2.3.1), from its content piece by piece.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemberEnd {
+    crc: u32,
+    len: u32,
+}
+
+impl MemberEnd {
+    /// More of the content.
+    pub fn update(&mut self, content: &[u8]) {
+        self.crc = crc32_on(self.crc, content);
+        // The length is that modulo 2^32.
+        self.len = self.len.wrapping_add(content.len() as u32);
+    }
+
+    /// CRC-32 and length.
+    pub fn to_bytes(self) -> [u8; TRAILER_LEN] {
+        let [a, b, c, d] = self.crc.to_le_bytes();
+        let [e, f, g, h] = self.len.to_le_bytes();
+        [a, b, c, d, e, f, g, h]
     }
 }

@@ -163,10 +163,11 @@ fn render(template: &str, pspf: &Pspf, place: Place) -> String {
     rendered
 }
 
-/// Appends one argument in the shell-like form that PSPF/2025 readers split. None of them agree on what a backslash
+/// Appends one argument in the shell-like form that PSPF/2025 readers split. They replace placeholders before that, so an
+/// argument with one is quoted: what stands in its place may hold a space. None of them agree on what a backslash
 /// does, so an apostrophe stands in quotation marks.
 fn quote(argument: &str, command: &mut String) {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"{}:/._+=@%,-".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b":/._+=@%,-".contains(&byte);
     if !argument.is_empty() && argument.bytes().all(plain) {
         command.push_str(argument);
         return;

@@ -266,7 +266,7 @@ fn json_that_is_not_canonical_is_refused() {
         ("\"size\":6", "\"size\":7"),
         ("\"purpose\":\"payload\"", "\"purpose\":\"tool\""),
         ("\"permissions\":\"0755\"", "\"permissions\":\"4755\""),
-        ("\"command\":\"{slot:0}\"", "\"command\":\"/bin/sh\""),
+        ("\"command\":\"'{slot:0}'\"", "\"command\":\"/bin/sh\""),
         ("\"env\":{}", "\"env\":{\"LD_PRELOAD\":\"x\"}"),
         ("\"capabilities\":[]", "\"capabilities\":[\"mmap\"]"),
         ("\"tool_version\":\"\"", "\"tool_version\":\"1\""),

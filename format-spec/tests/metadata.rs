@@ -54,7 +54,7 @@ fn everything_has_one_text() {
         r#""operations":"raw","purpose":"payload","lifecycle":"runtime","permissions":"0755"},"#,
         &format!(r#"{{"slot":1,"id":"data","source":"","target":"d","size":0,"checksum":"sha256:{empty}","#),
         r#""operations":"raw","purpose":"payload","lifecycle":"platform","permissions":"0644"}],"#,
-        r#""execution":{"command":"{slot:0} 'a b' 'it'\"'\"'s' '' {package_dir}/x {{slot:1}} {cache} 'ä'","#,
+        r#""execution":{"command":"'{slot:0}' 'a b' 'it'\"'\"'s' '' '{package_dir}/x' '{{slot:1}}' '{cache}' 'ä'","#,
         r#""env":{"B":"x y","Z":"{slot:1}:{}","a":""}},"launcher":{"tool":"pspf-launcher","tool_version":"","#,
         &format!(r#""size":1024,"checksum":"sha256:{launcher}","capabilities":[]}},"#),
         r#""pspf":{"seal":1,"tool_version":"0.1.0","platform":"linux_amd64","run":{"#,

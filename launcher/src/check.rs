@@ -4,11 +4,15 @@
 //! once and every hasher gets that buffer: what is told of a file is true of one content, whatever happens to it
 //! meanwhile. Where one digest is enough, the parts are hashed on all cores.
 
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use pspf_format::deflate_frame::{MemberEnd, TRAILER_LEN};
 use pspf_format::tree::{EntryKind, SkippableHeader, SlotIndex};
-use pspf_format::{Error as FormatError, Hasher, Part, SealedIndex, Sha256, Slot, SlotId, Span, VerifiedPackage};
+use pspf_format::{
+    Coding, Error as FormatError, Hasher, Part, SealedIndex, Sha256, Slot, SlotId, Span, VerifiedPackage,
+};
 
 use crate::frames::{self, Sink};
 use crate::slot_reader::untrue;
@@ -118,8 +122,14 @@ impl<'a> Check<'a> {
             Expected::Slot(&slot.metadata.id, slot.metadata.sha256).hold(self.file, hasher.finish())?;
         }
         if depth == Depth::Content {
-            let files = Files { package: self.file, index: &index, hasher: Lock::new(Hasher::new()) };
+            let (hasher, member) = (Lock::new(Hasher::new()), Lock::new(Member::default()));
+            let files = Files { package: self.file, index: &index, hasher, member };
             frames::decode(self.file, slot, &index, &files, 1, &Progress::silent())?;
+            let Member { expected, found } = files.member.into_inner();
+            if slot.metadata.operations.coding() == Coding::Deflate && found.to_bytes() != expected {
+                let (reason, at) = ("its gzip member has another CRC-32 or length", slot.metadata.id.to_string());
+                return Err(self.file.wrong(FormatError::Content { reason, at }));
+            }
         }
         Ok(())
     }
@@ -254,9 +264,25 @@ struct Files<'a> {
     package: &'a PackageFile,
     index: &'a SlotIndex,
     hasher: Lock<Hasher>,
+    member: Lock<Member>,
+}
+
+/// What other readers compare of a gzip member: a start need not, its frames have their digests.
+#[derive(Default)]
+struct Member {
+    /// The last bytes that are stored.
+    expected: [u8; TRAILER_LEN],
+    found: MemberEnd,
 }
 
 impl Sink for Files<'_> {
+    fn frame(&self, stored: &[u8], expanded: &[u8]) {
+        self.member.with(|member| {
+            member.expected = stored.last_chunk().copied().unwrap_or_default();
+            member.found.update(expanded);
+        });
+    }
+
     fn write(&self, entry: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         let Some(entry) = self.index.entries.get(entry) else {
             return Err(Error::Internal { what: "content without an entry" });

@@ -32,6 +32,9 @@ pub(crate) trait Sink: Sync {
     /// has a value.
     fn prepare(&self, _failure: &First<Error>) {}
 
+    /// A frame, as it is stored and as it decodes. With one thread frames come in order.
+    fn frame(&self, _stored: &[u8], _expanded: &[u8]) {}
+
     /// `bytes` of the file that is entry number `entry`, from `offset`. A file of no bytes is one call with none.
     fn write(&self, entry: usize, offset: u64, bytes: &[u8]) -> Result<(), Error>;
 }
@@ -133,8 +136,9 @@ impl Work<'_> {
             if self.failure.is_set() {
                 return Ok(());
             }
-            let bytes = self.frame(frame, tools)?;
-            self.contents(frame, bytes)?;
+            let (stored, expanded) = self.frame(frame, tools)?;
+            self.sink.frame(stored, expanded);
+            self.contents(frame, expanded)?;
             self.progress.advance(u64::from(frame.expanded_size));
         }
         Ok(())
@@ -145,7 +149,7 @@ impl Work<'_> {
     }
 
     /// Reads one frame once, compares that buffer with its digest, and decodes from it.
-    fn frame<'t>(&self, frame: &Frame, tools: &'t mut Tools) -> Result<&'t [u8], Error> {
+    fn frame<'t>(&self, frame: &Frame, tools: &'t mut Tools) -> Result<(&'t [u8], &'t [u8]), Error> {
         let id = &self.slot.metadata.id;
         let internal = Error::Internal { what: "a frame is longer than the longest" };
         let (Some(stored), Some(expanded)) = (
@@ -167,7 +171,7 @@ impl Work<'_> {
             return Err(self.package.wrong(FormatError::SlotDigest { slot, expected, found }));
         }
         let decoded = match self.slot.metadata.operations.coding() {
-            Coding::Plain if stored.len() == expanded.len() => return Ok(stored),
+            Coding::Plain if stored.len() == expanded.len() => return Ok((stored, stored)),
             Coding::Plain => false,
             Coding::Deflate => deflate_frame::decode(stored, self.place(frame), expanded),
             Coding::Zstd => {
@@ -180,7 +184,7 @@ impl Work<'_> {
                 tools.decoder.decompress(&mut *expanded, stored) == Ok(expanded.len())
             }
         };
-        if decoded { Ok(expanded) } else { Err(self.wrong(id, "a frame cannot be decoded")) }
+        if decoded { Ok((stored, expanded)) } else { Err(self.wrong(id, "a frame cannot be decoded")) }
     }
 
     fn place(&self, frame: &Frame) -> Place {

@@ -143,8 +143,11 @@ fn a08_w13_templates_and_ids() {
 #[test]
 fn a07_w29_a_rendering_that_disagrees() {
     judge([
-        case(r#""command":"{slot:0}""#, r#""command":"{slot:1}""#),
-        case(r#""execution":{"command":"{slot:0}","env":{}}"#, r#""execution":{"command":"{slot:0}","env":{"A":"1"}}"#),
+        case(r#""command":"'{slot:0}'""#, r#""command":"'{slot:1}'""#),
+        case(
+            r#""execution":{"command":"'{slot:0}'","env":{}}"#,
+            r#""execution":{"command":"'{slot:0}'","env":{"A":"1"}}"#,
+        ),
         case(r#""capabilities":[]"#, r#""capabilities":["sandbox"]"#),
         case(r#""slot":1,"id":"more""#, r#""slot":1,"id":"other""#),
         case(r#""permissions":"0755""#, r#""permissions":"0644""#),

@@ -29,7 +29,7 @@ pub(crate) fn sources(sandbox: &Sandbox) {
         "[package]\nname = 'mixed'\nversion = '1'\n\
         [run]\ncommand = ['{{slot:tree}}/bin/show', 'args', '{{slot:data}}', {quoted}]\nenv.set = {{ MIXED = 'at {{slot:data}}' }}\n\
         [[slot]]\nid = 'tree'\nsource = 'tree'\ntarget = 'the tree'\n\
-        [[slot]]\nid = 'data'\nsource = 'data'\n\
+        [[slot]]\nid = 'data'\nsource = 'data'\ntarget = 'the data'\n\
         [[slot]]\nid = 'nothing'\nsource = 'nothing'\n"
     );
     sandbox.write("pspf.toml", manifest);
@@ -43,12 +43,15 @@ pub(crate) fn pack(sandbox: &Sandbox, out: &str, more: &[&str]) -> PathBuf {
     sandbox.work(out)
 }
 
-/// Fails unless the program says that it got exactly these, and the path of a slot before them.
-pub(crate) fn hold_arguments(said: &str) {
+/// Fails unless the program says that it got exactly these, and the path of a slot before them; `program` is what
+/// `argv[0]` ends with.
+pub(crate) fn hold_arguments(said: &str, program: &str) {
     let escaped = |text: &str| text.as_bytes().escape_ascii().to_string();
-    let mut lines = said.lines().skip(2);
+    let mut lines = said.lines();
+    assert!(lines.next().is_some_and(|argv0| argv0.ends_with(program)), "{said}");
+    assert_eq!(lines.next(), Some("args"));
     let data = lines.next().unwrap_or_default();
-    assert!(data.starts_with('/') && data.ends_with("/data"), "{said}");
+    assert!(data.starts_with('/') && data.ends_with("/the data"), "{said}");
     let expected = ARGUMENTS.into_iter().chain(["user"]).map(escaped);
     assert_eq!(lines.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }
@@ -63,12 +66,12 @@ fn it_runs_is_verified_and_extracted(who: Who) {
     }
     for _ in 0..2 {
         let ran = Run::new(&sandbox, &package).arg("user").any_stdout().run();
-        hold_arguments(&ran.stdout);
+        hold_arguments(&ran.stdout, "/the tree/bin/show");
     }
     assert_eq!(sandbox.slots().len(), 3);
     Run::pspf(&sandbox, ["extract", "mixed.psp", "-C", "to"]).any_stdout().run();
     assert_eq!(snapshot(&sandbox.work("to/the tree")), snapshot(&sandbox.work("tree")));
-    assert_eq!(fs::read(sandbox.work("to/data")).unwrap(), fs::read(sandbox.work("data")).unwrap());
+    assert_eq!(fs::read(sandbox.work("to/the data")).unwrap(), fs::read(sandbox.work("data")).unwrap());
     assert_eq!(fs::read(sandbox.work("to/nothing")).unwrap(), b"");
     Run::pspf(&sandbox, ["run", "mixed.psp", "--", "user"]).any_stdout().run();
     Run::pspf(&sandbox, ["inspect", "--files", "mixed.psp"]).stdout_part("the tree/lib/noise").run();
@@ -77,7 +80,7 @@ fn it_runs_is_verified_and_extracted(who: Who) {
 as_both! { it_runs_is_verified_and_extracted }
 
 /// The stored bytes of a slot, by the slot table.
-fn stored(sandbox: &Sandbox, package: &str, slot: usize) -> Vec<u8> {
+pub(crate) fn stored(sandbox: &Sandbox, package: &str, slot: usize) -> Vec<u8> {
     let ran = Run::pspf(sandbox, ["inspect", "--json", package]).any_stdout().run();
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     let slot = &report["slots"][slot];
@@ -130,6 +133,29 @@ fn operations_can_be_named_in_the_manifest() {
 }
 
 #[test]
+fn the_directory_around_a_tree_counts_for_its_limits() {
+    let sandbox = Sandbox::new(Who::Caller);
+    let (deep, long) = (["d"; 127].join("/"), vec!["l".repeat(205); 19].join("/"));
+    for (source, path, said) in [("deep", deep, "128 levels deep"), ("long", long, "more than 4095 bytes")] {
+        sandbox.copy(probe(), format!("{source}/{path}/show"));
+        let target = "t".repeat(255);
+        let manifest = |operations: &str| {
+            let slot = format!("id = 'app'\nsource = '{source}'\ntarget = '{target}'\noperations = '{operations}'\n");
+            format!(
+                "[package]\nname = 'p'\nversion = '1'\n[run]\ncommand = ['{{slot:app}}/{path}/show']\n[[slot]]\n{slot}"
+            )
+        };
+        sandbox.write("pspf.toml", manifest("tar|zstd"));
+        Run::pspf(&sandbox, ["pack", "-o", "out.psp"]).any_stdout().any_stderr().run();
+        fs::remove_file(sandbox.work("out.psp")).unwrap();
+        for operations in ["tar", "tar|gzip"] {
+            sandbox.write("pspf.toml", manifest(operations));
+            Run::pspf(&sandbox, ["pack", "-o", "out.psp"]).fails("USAGE").stderr_part(said).run();
+        }
+    }
+}
+
+#[test]
 fn the_bytes_depend_on_the_input_alone() {
     need("taskset");
     let sandbox = Sandbox::new(Who::Caller);
@@ -146,6 +172,7 @@ fn what_other_launchers_would_not_run_is_refused() {
     let sandbox = Sandbox::new(Who::Caller);
     sources(&sandbox);
     let sound = fs::read_to_string(sandbox.work("pspf.toml")).unwrap();
+    sandbox.write("archive", [&[b'x'; 257][..], b"ustar\x0000"].concat());
     let pack = || Run::pspf(&sandbox, ["pack", "--compat", "pspf2025", "-o", "out.psp"]);
     let run = |line: &str| sound.replace("env.set", &format!("{line}\nenv.set"));
     let slot = |from: &str, to: &str| sound.replace(from, to);
@@ -162,8 +189,14 @@ fn what_other_launchers_would_not_run_is_refused() {
         (slot("'args'", "''"), "drop an empty argument"),
         (slot("at {slot:data}", "at {slot:tree}"), "where the directory `{slot:tree}` is"),
         (slot("source = 'data'\n", "source = 'data'\noperations = 'zstd'\n"), "operations `zstd` are unknown"),
-        (slot("source = 'data'\n", "source = 'data'\ntarget = 'nothing'\n"), "both have the target `nothing`"),
-        (slot("source = 'data'\n", "source = 'data'\ntarget = '{d}'\n"), "the target `{d}` would be a placeholder"),
+        (slot("target = 'the data'", "target = 'nothing'"), "both have the target `nothing`"),
+        (slot("target = 'the data'", "target = '{d}'"), "the target `{d}` would be read as something else"),
+        (slot("target = 'the data'", "target = \"it's\""), "the target `it's` would be read as something else"),
+        (slot("target = 'the tree'", "target = 'a\\b'"), "would be read as something else"),
+        (slot("MIXED", "PATH"), "the variable `PATH` would get another value"),
+        (slot("MIXED", "FLAVOR_X"), "the variable `FLAVOR_X` would get another value"),
+        (slot("MIXED", "PSPF_ARGV0"), "the variable `PSPF_ARGV0` would get another value"),
+        (slot("source = 'nothing'", "source = 'archive'"), "which is a tar archive"),
         (
             slot("source = 'nothing'\n", "source = 'nothing'\nlifecycle = 'platform'\nplatform = 'darwin_arm64'\n"),
             "unpack a slot of another platform",

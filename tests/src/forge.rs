@@ -161,7 +161,7 @@ impl ForgedWords {
             package: r#"{"name":"forged","version":"1"}"#.to_owned(),
             platform: platform().to_owned(),
             run: format!(r#"{{"command":["{{slot:{id}}}{program}"]}}"#),
-            execution: format!(r#"{{"command":"{{slot:0}}{program}","env":{{}}}}"#),
+            execution: format!(r#"{{"command":"'{{slot:0}}{program}'","env":{{}}}}"#),
         }
     }
 

@@ -68,7 +68,7 @@ fn tree_slot(operations: &'static str, tree: &ForgedTree, frames: &[Frame]) -> F
 
 /// The package of a slot whose program is in the one directory of its tree, which the slot's target names.
 fn with_tree(slot: &ForgedSlot) -> Vec<u8> {
-    let execution = r#"{"command":"{workenv}/tool/run","env":{}}"#.to_owned();
+    let execution = r#"{"command":"'{workenv}/tool/run'","env":{}}"#.to_owned();
     let starting = ForgedWords::starting("app", "/run");
     worded(&ForgedWords { platform: "linux_amd64".to_owned(), execution, ..starting }, std::slice::from_ref(slot))
 }
@@ -121,6 +121,13 @@ fn frames(set: &mut Set) {
     set.deep("member-longer", "a frame holds a byte more than it says", empty);
     let cut = with(1, &|frame| frame.truncate(frame.len() - 1));
     set.deep("member-cut", "the last byte of a gzip member is missing", cut);
+    let crc = with(1, &|frame| *frame.iter_mut().rev().nth(7).expect("its end is there") ^= 1);
+    set.deep("member-crc", "the CRC-32 of a gzip member is wrong", crc);
+    let length = with(1, &|frame| *frame.iter_mut().rev().nth(3).expect("its end is there") ^= 1);
+    set.deep("member-length", "the length of a gzip member is wrong", length);
+    let blocks = |count: usize| with(0, &|frame| frame.extend(block(b"", false).repeat(count - 1)));
+    set.ok("member-most-blocks", "a frame of as many blocks as there may be", blocks(65_538));
+    set.deep("member-more-blocks", "a frame of a block more than there may be", blocks(65_539));
     let (first, second) = SCRIPT.split_at(7);
     // A block of both parts, of which the frame ends in the middle.
     let begun = [&HEADER[..], &block(SCRIPT, true)[..5], first].concat();

@@ -140,7 +140,7 @@ fn keys(set: &mut Set) {
     ] {
         let mut words = words();
         words.run = format!(r#"{{"command":["{{slot:app}}"],"env":{{"set":{run}}}}}"#);
-        words.execution = format!(r#"{{"command":"{{slot:0}}","env":{env}}}"#);
+        words.execution = format!(r#"{{"command":"'{{slot:0}}'","env":{env}}}"#);
         set.format(name, what, worded(&words, &one()));
     }
 }
@@ -151,7 +151,7 @@ fn rendering(set: &mut Set) {
     for (name, what, from, to) in [
         ("rendering-format", "`format` is another one", r#""format":"PSPF/2025""#, r#""format":"PSPF/2026""#),
         ("rendering-version", "`format_version` is another one", r#""1.0.0""#, r#""1.0.1""#),
-        ("rendering-command", "`execution` has another command", r#""command":"{slot:0}""#, r#""command":"/bin/sh""#),
+        ("rendering-command", "`execution` has another command", r#""command":"'{slot:0}'""#, r#""command":"/bin/sh""#),
         ("rendering-env", "`execution` has a variable more", r#""env":{}"#, r#""env":{"A":"1"}"#),
         ("rendering-capabilities", "`launcher` can do something", r#""capabilities":[]"#, r#""capabilities":["mmap"]"#),
         ("rendering-tool-version", "`launcher` has a version", r#""tool_version":"""#, r#""tool_version":"1""#),
@@ -216,9 +216,9 @@ fn run(set: &mut Set) {
     set.section("6.2");
     set.format("command-empty", "the command has no element", command("", ""));
     set.format("command-by-path", "the program would be looked up", command(r#""sh""#, "sh"));
-    set.format("command-in-cache", "the program starts with `{cache}`", command(r#""{cache}/x""#, "{cache}/x"));
-    set.format("command-nul", "an argument holds a NUL", command(r#""{slot:app}","\u0000""#, r"{slot:0} '\u0000'"));
-    let more = |more: &str| run(&format!(r#"{{"command":["{{slot:app}}"],{more}}}"#), "{slot:0}", "{}");
+    set.format("command-in-cache", "the program starts with `{cache}`", command(r#""{cache}/x""#, "'{cache}/x'"));
+    set.format("command-nul", "an argument holds a NUL", command(r#""{slot:app}","\u0000""#, r"'{slot:0}' '\u0000'"));
+    let more = |more: &str| run(&format!(r#"{{"command":["{{slot:app}}"],{more}}}"#), "'{slot:0}'", "{}");
     set.format("argv0-nul", "`argv0` holds a NUL", more(r#""argv0":"\u0000""#));
     set.format("cwd-relative", "`cwd` is relative to where the caller is", more(r#""cwd":"work""#));
     set.section("6.4");
@@ -243,12 +243,12 @@ fn run(set: &mut Set) {
         ("env-name-nul", "a variable's name holds a NUL", "\\u0000"),
     ] {
         let rule = format!(r#"{{"command":["{{slot:app}}"],"env":{{"set":{{"{text}":"1"}}}}}}"#);
-        set.format(name, what, run(&rule, "{slot:0}", &format!(r#"{{"{text}":"1"}}"#)));
+        set.format(name, what, run(&rule, "'{slot:0}'", &format!(r#"{{"{text}":"1"}}"#)));
     }
     set.format("env-pattern-empty", "a pattern is empty", more(r#""env":{"unset":[""]}"#));
     set.format("env-map-equals", "a new name holds `=`", more(r#""env":{"map":{"A":"B=C"}}"#));
     let bytes =
-        run(r#"{"command":["{slot:app}"],"env":{"set":{"A":"{slot:none}"}}}"#, "{slot:0}", r#"{"A":"{slot:none}"}"#);
+        run(r#"{"command":["{slot:app}"],"env":{"set":{"A":"{slot:none}"}}}"#, "'{slot:0}'", r#"{"A":"{slot:none}"}"#);
     set.format("env-template", "a variable names a slot that is not there", bytes);
 }
 

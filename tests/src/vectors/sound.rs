@@ -74,21 +74,21 @@ fn started(set: &mut Set) {
     set.section("6.1");
     let bytes = run(
         r#"{"command":["{slot:app}","","a b","it's","{{x}}","$HOME;\"*","ä","-_.:/+=@%,"]}"#,
-        r#"{slot:0} '' 'a b' 'it'\"'\"'s' {x} '$HOME;\"*' 'ä' -_.:/+=@%,"#,
+        r#"'{slot:0}' '' 'a b' 'it'\"'\"'s' '{x}' '$HOME;\"*' 'ä' -_.:/+=@%,"#,
         "{}",
     );
     set.ok("quoting", "arguments that the rendering quotes", bytes);
     set.section("6.2");
     let bytes = run(
         r#"{"command":["{package_dir}/tool","{cache}","{slot:app}"],"argv0":"{any} name","cwd":"{cache}/x"}"#,
-        "{package_dir}/tool {cache} {slot:0}",
+        "'{package_dir}/tool' '{cache}' '{slot:0}'",
         "{}",
     );
     set.ok("templates", "every placeholder, `argv0` and `cwd`", bytes);
     set.section("6.5");
     let bytes = run(
         r#"{"command":["{slot:app}"],"env":{"unset":["LD_*","?"],"pass":["LD_LIBRARY_PATH"],"map":{"A":"B","B":"A"},"set":{"APP":"{slot:app}","EMPTY":"","é x":"{{"}}}"#,
-        "{slot:0}",
+        "'{slot:0}'",
         r#"{"APP":"{slot:0}","EMPTY":"","é x":"{"}"#,
     );
     set.ok("environment", "every rule for the environment", bytes);
