@@ -20,6 +20,21 @@ fn pack(sandbox: &Sandbox, args: &[&str]) -> PathBuf {
 }
 
 #[test]
+fn extracted_directories_and_files_are_as_open_as_the_umask_allows() {
+    let sandbox = Sandbox::new(Who::Caller);
+    sandbox.copy(probe(), "tree/bin/tool");
+    sandbox.write("tree/bin/data", b"x");
+    sandbox.give_all(&sandbox.work("tree"));
+    pack(&sandbox, &["tree", "--exec", "bin/tool"]);
+    for (umask, expected) in [("022", [0o755, 0o755, 0o755, 0o644]), ("077", [0o700, 0o700, 0o700, 0o600])] {
+        let extract = Run::pspf(&sandbox, ["extract", "out.psp", "-C", umask]);
+        extract.under(["sh", "-c", &format!("umask {umask}; exec \"$@\""), "sh"]).any_stdout().run();
+        let mode = |path: &str| fs::metadata(sandbox.work(umask).join(path)).unwrap().mode() & 0o7777;
+        assert_eq!(["app", "app/bin", "app/bin/tool", "app/bin/data"].map(mode), expected, "{umask}");
+    }
+}
+
+#[test]
 fn a_single_static_program() {
     let sandbox = Sandbox::new(Who::Caller);
     sandbox.write_program("static", stub());

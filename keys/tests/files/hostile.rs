@@ -20,8 +20,12 @@ fn quickly<T>(work: impl FnOnce() -> T) -> T {
 }
 
 fn encrypted_with(kdf: Kdf<'_>) -> Vec<u8> {
+    encrypted(kdf, &[0; 64])
+}
+
+fn encrypted(kdf: Kdf<'_>, encrypted_data: &[u8]) -> Vec<u8> {
     let parameters = Parameters { kdf, encryption: EncryptionScheme::Aes256Cbc { iv: &[0; 16] } };
-    let info = EncryptedPrivateKeyInfo { encryption_algorithm: parameters.into(), encrypted_data: &[0; 64] };
+    let info = EncryptedPrivateKeyInfo { encryption_algorithm: parameters.into(), encrypted_data };
     pem("ENCRYPTED PRIVATE KEY", &info.to_der().unwrap())
 }
 
@@ -91,6 +95,22 @@ fn numbers_beyond_their_type_are_refused() {
         let content = replaced(&content, b"\x02\x04\x01\x00\x00\x00", new);
         let file = pem("ENCRYPTED PRIVATE KEY", &content);
         quickly(|| private_error(&file));
+    }
+}
+
+#[test]
+fn the_fields_of_an_encrypted_file_fit_each_other() {
+    let kdf = |key_length| {
+        let prf = Pbkdf2Prf::HmacWithSha256;
+        Kdf::Pbkdf2(Pbkdf2Params { salt: &[1; 16], iteration_count: 1, key_length, prf })
+    };
+    let error = |field| KeyError::Malformed { format: "PKCS#8", field };
+    assert!(parses(&encrypted(kdf(None), &[0; 64])) && parses(&encrypted(kdf(Some(32)), &[0; 64])));
+    for length in [1, 16, 33] {
+        assert_eq!(private_error(&encrypted(kdf(Some(length)), &[0; 64])), error("keyLength"), "{length}");
+    }
+    for length in [0, 1, 15, 63, 65] {
+        assert_eq!(private_error(&encrypted(kdf(None), &vec![0; length])), error("encryptedData"), "{length}");
     }
 }
 

@@ -176,6 +176,9 @@ fn other_keys_are_named() {
     dir.ssh_keygen(&["-q", "-t", "ecdsa", "-N", "", "-f", "ecdsa"]);
     let found = "ecdsa-sha2-nistp256".to_owned();
     assert_eq!(private_error(&dir.read("ecdsa")), KeyError::OtherAlgorithm { found });
+    let dsa = b"\x30\x12\x02\x01\0\x30\x09\x06\x07\x2a\x86\x48\xce\x38\x04\x01\x04\x02\x04\0";
+    let found = "DSA".to_owned();
+    assert_eq!(private_error(&pem("PRIVATE KEY", dsa)), KeyError::OtherAlgorithm { found });
     let rsa = pem("RSA PRIVATE KEY", b"x");
     let found = "RSA".to_owned();
     assert_eq!(private_error(&rsa), KeyError::OtherAlgorithm { found });
@@ -204,6 +207,10 @@ fn public_keys_and_raw_secrets_are_refused() {
         let error = private_error(&raw);
         assert_eq!(error, KeyError::RawSecret);
         assert!(error.hint().unwrap().contains("pspf key new"));
+    }
+    // As long as a secret, or not ASCII, but not both.
+    for text in ["what is this", &"no secret, it is only as long as one."[..32], "ä", &"ä".repeat(15)] {
+        assert_eq!(private_error(text.as_bytes()), KeyError::Unrecognized, "{text}");
     }
     let content = Base64::encode_string(&[0; 158]);
     let secret = format!("untrusted comment: minisign encrypted secret key\n{content}\n");

@@ -59,9 +59,12 @@ fn minisign_with_and_without_its_comment() {
 
 #[test]
 fn a_text_that_only_looks_like_minisign_is_none_of_the_forms() {
-    for text in ["RWhat is this", &"x".repeat(56), &MINISIGN[..55], &format!("{MINISIGN}A")] {
+    // The same for DER, whose first byte is the digit zero.
+    for text in ["RWhat is this", &"x".repeat(56), &MINISIGN[..55], &format!("{MINISIGN}A"), "0123", "ä"] {
         assert_eq!(public_error(text.as_bytes()), KeyError::Unrecognized, "{text}");
     }
+    let found = "DER".to_owned();
+    assert_eq!(public_error(b"\x30\x2a\x30\x05\xff"), KeyError::UnsupportedFormat { found });
 }
 
 #[test]
