@@ -7,7 +7,7 @@ use pkcs8::der::Encode;
 use pkcs8::pkcs5::pbes2::{EncryptionScheme, Kdf, Parameters, Pbkdf2Params, Pbkdf2Prf, ScryptParams};
 use pspf_keys::{
     KeyError, MAX_BCRYPT_ROUNDS, MAX_FILE_LEN, MAX_PBKDF2_ITERATIONS, MAX_SCRYPT_MEMORY, MAX_SCRYPT_WORK, PublicKey,
-    SecretKeyFile,
+    SecretKey, SecretKeyFile,
 };
 
 use crate::tools::{Dir, PASSPHRASE, open, pem, pem_content, private_error, public_error, replaced};
@@ -175,6 +175,9 @@ fn a81_large_files_are_refused() {
     let expected = KeyError::TooLarge { limit: MAX_FILE_LEN, found: line.len() };
     assert_eq!(public_error(line.as_bytes()), expected);
     assert_eq!(private_error(line.as_bytes()), expected);
+    let mut longest = SecretKey::from_seed(&[1; 32]).public_key().to_openssh("c").into_bytes();
+    longest.resize(MAX_FILE_LEN, b'\n');
+    assert!(PublicKey::parse(&longest).is_ok());
     // As long as allowed, and as slow to look at as possible.
     for unit in ["-----BEGIN ", "-----BEGIN PRIVATE KEY-----\n", "\n", "-", "A", "ssh-ed25519 "] {
         let text = unit.repeat(MAX_FILE_LEN / unit.len());
