@@ -5,11 +5,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use pspf_tests::forge::{ForgedEntry, ForgedTree};
 use pspf_tests::programs::stub;
 use pspf_tests::tree_files::{noise, rich_tree};
 use pspf_tests::{Run, Sandbox, Who, forks, need, probe, snapshot};
 
-use crate::raw;
+use crate::{forge, raw};
 
 /// Packs a path with a key; silence on standard error is expected.
 fn pack(sandbox: &Sandbox, args: &[&str]) -> PathBuf {
@@ -17,6 +18,21 @@ fn pack(sandbox: &Sandbox, args: &[&str]) -> PathBuf {
     let out = sandbox.work("out.psp");
     Run::pspf(sandbox, ["pack", "-o", "out.psp", "--key"]).arg(key).args(args).any_stdout().run();
     out
+}
+
+/// Inside a header, of an empty file as well, between header and content, inside content, padding and end.
+#[test]
+fn a_frame_may_end_at_any_byte() {
+    let sandbox = Sandbox::new(Who::Caller);
+    let data = |path: &str, content: &[u8]| ForgedEntry { executable: 0, ..ForgedEntry::file(path, content) };
+    let program = ForgedEntry::file("tool", b"#!/bin/sh\ncat \"${0%/*}/data\"\n");
+    let tree = ForgedTree::new(&[program, data("none", b""), data("data", b"whole\n"), data("last", b"")]);
+    let len = tree.stream.len();
+    for cut in (40..len).step_by(97).chain([512, 1024, 1536, 2048, len - 1]) {
+        let frames = [&tree.stream[..cut], &tree.stream[cut..]].map(|part| (raw::zstd_frame(part), part.len()));
+        let package = sandbox.write_program("cut.psp", forge::package("/tool", &[tree.slot_of(&frames, |_| ())]));
+        Run::new(&sandbox, &package).stdout("whole\n").run();
+    }
 }
 
 #[test]
