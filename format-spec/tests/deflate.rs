@@ -1,7 +1,12 @@
-//! Frames of a gzip member, which are decoded one by one (SPEC §7.1).
+//! Slots whose index follows them: gzip members, whose frames are decoded one by one, and tar streams (SPEC §7.1).
 
+mod common;
+
+use common::{file, path, raw_slot};
 use flate2::{Compress, Compression, Crc, FlushCompress};
 use pspf_format::deflate_frame::{HEADER, Place, decode};
+use pspf_format::tree::{EntryKind, SlotIndex};
+use pspf_format::{Error, Mode, Operations, Sha256, SlotIndexMetadata, TreePath};
 
 /// Content that compresses, and content that does not.
 fn contents() -> Vec<Vec<u8>> {
@@ -75,5 +80,56 @@ fn what_is_no_frame_of_this_place_and_length_is_refused() {
             assert!(!decode(&[&stored[..], b"\0"].concat(), *place, &mut vec![0; len]));
             assert!(!decode(&[b"\0", &stored[..]].concat(), *place, &mut vec![0; len]));
         }
+    }
+}
+
+/// Reads the index of this tree, or of a file of this size, as that of a slot with these operations, in one frame.
+fn read_as(
+    operations: Operations,
+    entries: Option<&[(TreePath, EntryKind)]>,
+    frame: Option<u32>,
+) -> Result<SlotIndex, Error> {
+    let (mut slot, _) = raw_slot("app", "top", b"");
+    let index = match entries {
+        Some(entries) => SlotIndex::of_tree(entries.to_vec(), 0),
+        None => SlotIndex::of_file(&"top".try_into().unwrap(), slot.mode, frame.unwrap_or(0).into(), Sha256([0; 32])),
+    };
+    let mut index = index.unwrap();
+    let expanded = u32::try_from(index.expanded_size).unwrap();
+    index.set_frames(frame.map(|stored| (stored, expanded, Sha256([0; 32])))).unwrap();
+    slot.operations = operations;
+    slot.stored_size = frame.unwrap_or(0).into();
+    slot.expanded_size = index.expanded_size;
+    slot.index = Some(SlotIndexMetadata {
+        stored_size: 99,
+        sha256: Sha256([0; 32]),
+        expanded_size: 0,
+        entries: index.entries.len() as u32,
+        frames: index.frames.len() as u32,
+    });
+    SlotIndex::parse(&index.encode(), &slot)
+}
+
+#[test]
+fn a_slot_whose_index_follows_it_is_held_to_its_operations() {
+    use Operations::{Gzip, Tar, TarGzip};
+    let directory = |name| (path(name), EntryKind::Directory);
+    let sound = [directory("top"), file("top/f", Mode::Data, b"")];
+    assert!(read_as(TarGzip, Some(&sound), Some(7)).is_ok() && read_as(Gzip, None, Some(7)).is_ok());
+    let refused = |read: Result<SlotIndex, Error>, reason: &str| {
+        assert!(read.is_err_and(|error| error.to_string().contains(reason)), "{reason}");
+    };
+    // Stored as it is, each frame has one length.
+    let len = SlotIndex::of_tree(sound.to_vec(), 0).unwrap().expanded_size as u32;
+    assert!(read_as(Tar, Some(&sound), Some(len)).is_ok());
+    refused(read_as(Tar, Some(&sound), Some(len - 1)), "a frame that is stored as it is has two sizes");
+    refused(read_as(Gzip, None, None), "at least one frame");
+    for wrong in [
+        &[directory("other"), file("other/f", Mode::Data, b"")][..],
+        &[directory("top"), file("f", Mode::Data, b"")],
+        &[directory("top"), directory("top2")],
+        &[file("top", Mode::Data, b"")],
+    ] {
+        refused(read_as(TarGzip, Some(wrong), Some(7)), "not one directory with the slot's target as its name");
     }
 }

@@ -1,8 +1,9 @@
 //! OpenSSH's private key files, with one field made wrong by hand.
 
-use pspf_keys::{KeyError, SecretKeyFile};
+use base64ct::{Base64, Encoding};
+use pspf_keys::{KeyError, PublicKey, SecretKeyFile};
 
-use crate::tools::{Dir, pem, pem_content, private_error, replaced};
+use crate::tools::{Dir, PASSPHRASE, pem, pem_content, private_error, public_error, replaced};
 
 fn file(content: &[u8]) -> Vec<u8> {
     pem("OPENSSH PRIVATE KEY", content)
@@ -72,4 +73,23 @@ fn padding_is_short_and_counts() {
     let mut other = private.clone();
     *other.last_mut().unwrap() += 1;
     malformed(&with_private(&content, &other), "padding");
+}
+
+#[test]
+fn nothing_follows_the_last_field_of_any_part() {
+    let trailing = |error: KeyError| assert!(matches!(error, KeyError::TrailingData { .. }), "{error:?}");
+    let (content, _) = padded();
+    trailing(private_error(&file(&[&content[..], b"\0"].concat())));
+    let dir = Dir::new();
+    let mut content = pem_content(&dir.new_ssh_key(PASSPHRASE, &["-a", "1"]));
+    let at = content.windows(10).position(|window| window == b"bcrypt\0\0\0\x18").unwrap() + 10;
+    content[at - 1] += 1;
+    content.insert(at + 24, 0);
+    trailing(private_error(&file(&content)));
+    let blob = |more: &[u8]| {
+        let parts = [&b"\0\0\0\x0bssh-ed25519\0\0\0\x20"[..], dir.ssh_public().as_bytes(), more].concat();
+        format!("ssh-ed25519 {}", Base64::encode_string(&parts)).into_bytes()
+    };
+    assert!(PublicKey::parse(&blob(b"")).is_ok());
+    trailing(public_error(&blob(b"\0")));
 }
