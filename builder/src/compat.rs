@@ -1,4 +1,4 @@
-//! `--compat`: what a package must not hold so that readers of the base format alone can run it (SPEC §9).
+//! `--compat`: what a package must not hold so that readers of the base format alone can run it (SPEC §6.7).
 
 use std::collections::BTreeMap;
 

@@ -141,7 +141,7 @@ impl SlotPlan {
         let metadata = source.metadata().at("reading", &source)?;
         let named = table.operations.as_deref();
         let (operations, content) = if metadata.is_dir() {
-            let tree = directory(&table, &source, output)?;
+            let tree = directory(&table, &source, output, compat)?;
             tree.hold_to_platform(own_platform.as_ref().unwrap_or(platform))?;
             (operations::of_directory(named, compat)?, SlotContent::Tree(tree))
         } else if metadata.is_file() {
@@ -217,13 +217,14 @@ impl SlotPlan {
     }
 }
 
-fn directory(table: &SlotTable, source: &Path, output: &Path) -> anyhow::Result<Tree> {
+fn directory(table: &SlotTable, source: &Path, output: &Path, compat: Option<Compat>) -> anyhow::Result<Tree> {
     if table.permissions.is_some() {
         return Failure::usage("`permissions` belongs to a single file; a directory keeps the modes of its files")
             .err();
     }
     let links = match table.links.as_deref() {
         None | Some("keep") => Links::Keep,
+        Some("follow") if compat.is_some() => Links::Copy,
         Some("follow") => Links::Follow,
         Some(other) => {
             return Failure::usage(format!("links `{}` is neither `keep` nor `follow`", other.escape_debug())).err();

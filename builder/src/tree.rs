@@ -21,6 +21,8 @@ pub(crate) enum Links {
     Keep,
     /// Pack what they point to.
     Follow,
+    /// The same, and every name of a file is a file of its own.
+    Copy,
 }
 
 /// A regular file as it was when the tree was walked.
@@ -226,7 +228,7 @@ impl<'a> Walker<'a> {
     fn metadata(&self, source: &Path) -> anyhow::Result<Metadata> {
         match self.rules.links {
             Links::Keep => source.symlink_metadata().at("reading", source),
-            Links::Follow => source.metadata().map_err(|error| match source.read_link() {
+            Links::Follow | Links::Copy => source.metadata().map_err(|error| match source.read_link() {
                 Ok(target) => Failure::usage(format!("link {} -> {}", shown(source), shown(&target)))
                     .because(error)
                     .hint("it is followed because of `links = \"follow\"`; exclude it where its target is not needed")
@@ -250,7 +252,11 @@ impl<'a> Walker<'a> {
             self.oddities.elevated.push(self.root.join(path.as_str()));
         }
         // A followed link shares the inode of what it points to without a second name on disk.
-        let shared = metadata.nlink() > 1 || self.rules.links == Links::Follow;
+        let shared = match self.rules.links {
+            Links::Keep => metadata.nlink() > 1,
+            Links::Follow => true,
+            Links::Copy => false,
+        };
         self.files.insert(path, (FileStamp::new(source, metadata), mode(metadata), shared));
         Ok(true)
     }

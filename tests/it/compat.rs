@@ -214,4 +214,11 @@ fn what_other_launchers_would_not_run_is_refused() {
     fs::hard_link(sandbox.work("tree/bin/show"), sandbox.work("tree/lib/show")).unwrap();
     pack().fails("USAGE").stderr_part("hard link").run();
     assert!(!sandbox.work("out.psp").exists());
+    // What the hint says helps with both.
+    std::os::unix::fs::symlink("bin/show", sandbox.work("tree/link")).unwrap();
+    sandbox.write("pspf.toml", slot("source = 'tree'\n", "source = 'tree'\nlinks = 'follow'\n"));
+    pack().any_stdout().any_stderr().run();
+    Run::pspf(&sandbox, ["extract", "out.psp", "tree", "-C", "to"]).any_stdout().run();
+    let copies = snapshot(&sandbox.work("to/the tree"));
+    assert!(copies["link"] == copies["bin/show"] && copies["lib/show"] == copies["bin/show"], "{copies:?}");
 }

@@ -209,7 +209,14 @@ fn public_keys_and_raw_secrets_are_refused() {
         assert!(error.hint().unwrap().contains("pspf key new"));
     }
     // As long as a secret, or not ASCII, but not both.
-    for text in ["what is this", &"no secret, it is only as long as one."[..32], "ä", &"ä".repeat(15)] {
+    for text in [
+        "what is this",
+        &"no secret, it is only as long as one."[..32],
+        "ä",
+        &"ä".repeat(15),
+        "abcdef",
+        &"no ".repeat(22)[..64],
+    ] {
         assert_eq!(private_error(text.as_bytes()), KeyError::Unrecognized, "{text}");
     }
     let content = Base64::encode_string(&[0; 158]);
