@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use pspf_format::Slot;
+use pspf_format::{Error as FormatError, Slot};
 use pspf_launcher::{Error, PackageFile, Progress, Thorough, check, extract_to};
 
+use crate::extract_unsealed;
 use crate::failure::{At, Failure, shown};
 use crate::interrupt;
 use crate::paths::{c_path, path};
@@ -16,7 +17,8 @@ use crate::paths::{c_path, path};
 /// Extract slots as ordinary files and directories
 ///
 /// The package is checked as a whole first. Each slot goes to DIR/TARGET, which must not exist; a slot is extracted
-/// whole or not at all.
+/// whole or not at all. Slots of a package without a seal, which other tools make, go to DIR/ID; they are held to
+/// what the package's own key signed.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -30,12 +32,21 @@ pub(crate) struct ExtractArgs {
     /// Directory to extract into; made where it is missing
     #[arg(short = 'C', long = "directory", value_name = "DIR")]
     pub(crate) directory: PathBuf,
+    /// Extract from packages without a seal too, of which the signature covers only a part
+    #[arg(long)]
+    pub(crate) allow_unsealed: bool,
 }
 
 /// Prints the path of each extracted slot.
 pub(crate) fn run(args: &ExtractArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let file = PackageFile::open(&c_path(&args.file))?;
-    let sealed = file.unverified()?.verify_all().map_err(|error| file.wrong(error))?;
+    let unverified = match file.unverified() {
+        Err(Error::Package { source: FormatError::NoSeal, .. }) if args.allow_unsealed => {
+            return extract_unsealed::run(&file, args, out);
+        }
+        unverified => unverified?,
+    };
+    let sealed = unverified.verify_all().map_err(|error| file.wrong(error))?;
     let package = file.opened(sealed)?;
     check(&file, &package, Thorough::default())?;
     let slots: Vec<_> = match &args.slot {

@@ -7,10 +7,10 @@ use pspf_format::{
     Span, TRAILER_LEN, Trailer, UnsealedPackage, VerifiedPackage,
 };
 use pspf_launcher::{Error, PackageFile};
+use pspf_unsealed::Opened;
 
 use crate::inspect_fields::{Entry, entries};
 use crate::verify_check::{Problem, open};
-use crate::verify_unsealed;
 
 /// What all that is shown rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,15 +107,15 @@ impl Inspection {
     }
 
     fn claims_without_seal(&mut self) {
-        match verify_unsealed::open(&self.file) {
+        match Opened::open(&self.file) {
             Ok(opened) => {
                 self.status = Status::Unsealed;
                 self.problem = Some(FormatError::NoSeal.into());
                 self.slots = opened.package().slots.iter().map(|slot| slot.span).collect();
                 self.unsealed = Some(opened.package().clone());
             }
-            Err(problem) => {
-                self.problem = Some(problem);
+            Err(error) => {
+                self.problem = Some(error.into());
                 self.claims();
             }
         }

@@ -176,8 +176,9 @@ impl<'a> Identity<'a> {
             });
         }
         let package = inspection.unsealed.as_ref()?;
-        let (package, version) = (package.name.as_str(), package.version.as_str());
-        Some(Self { package, version, description: None, platform: None, tool_version: None })
+        let identity = &package.metadata.package;
+        let (package, version) = (identity.name.as_str(), identity.version.as_str());
+        Some(Self { package, version, description: identity.description.as_deref(), platform: None, tool_version: None })
     }
 }
 

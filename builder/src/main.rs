@@ -12,6 +12,7 @@ mod compat;
 mod compress;
 mod content;
 mod extract_command;
+mod extract_unsealed;
 mod failure;
 mod frames;
 mod input;

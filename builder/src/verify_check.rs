@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use pspf_format::{Class, Error as FormatError, Hasher, Sha256, SlotMetadata, UnverifiedPackage, VerifiedPackage};
 use pspf_keys::PublicKey;
 use pspf_launcher::{Depth, Error, PackageFile, Thorough, check};
+use pspf_unsealed::Opened;
 
 use crate::keyfile;
 use crate::paths::c_path;
@@ -190,6 +191,15 @@ impl From<Error> for Problem {
     }
 }
 
+impl From<pspf_unsealed::Error> for Problem {
+    fn from(error: pspf_unsealed::Error) -> Self {
+        match error {
+            pspf_unsealed::Error::Launcher(error) => error.into(),
+            _ => Self { class: error.class(), message: error.to_string(), hint: error.hint().map(str::to_owned) },
+        }
+    }
+}
+
 impl Anchors {
     /// Reads the public key files.
     pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Self> {
@@ -307,36 +317,31 @@ fn intact_sealed(
 
 /// The complete check of a package without a seal: the signature over the metadata, and the slots that those name.
 fn intact_unsealed(file: &PackageFile, checks: Checks, facts: &mut Facts) -> Result<Intact, Problem> {
-    let opened = verify_unsealed::open(file)?;
+    let opened = Opened::open(file)?;
     let package = opened.package();
     facts.signers = vec![package.signer];
+    let identity = &package.metadata.package;
     facts.identity = Some(Identity {
-        package: package.name.clone(),
-        version: package.version.clone(),
+        package: identity.name.clone(),
+        version: identity.version.clone(),
         platform: None,
         package_id: None,
     });
     let measured = opened.measure(file)?;
     facts.slots =
         package.slots.iter().zip(&measured.slots).map(|(slot, found)| SlotFact::unsealed(slot, *found)).collect();
-    let wrong = package.slots.iter().zip(&measured.slots).find(|(slot, found)| slot.sha256 != **found);
-    if let Some((slot, found)) = wrong {
-        let (id, expected) = (slot.id.escape_debug(), slot.sha256);
-        let message = format!("slot `{id}`: SHA-256 is {found}, signed is {expected}");
-        return Err(Problem::new(
-            Class::Integrity,
-            message,
-            "the file was changed after it was signed; get a fresh copy",
-        ));
-    }
+    opened.compare(&measured)?;
     if package.slots.is_empty() {
         facts.skipped.push("slots: the package has none, so nothing that it would run is signed".to_owned());
     }
     if checks.deep {
-        facts.skipped.push("deep: a package without a seal has no slot index to compare its content with".to_owned());
+        for (slot, fact) in package.slots.iter().zip(&mut facts.slots) {
+            pspf_unsealed::decode_all(file, slot)?;
+            fact.decoded = true;
+        }
     }
     facts.launcher = measured.launcher;
-    facts.coverage = Some(opened.coverage(file.size()));
+    facts.coverage = Some(verify_unsealed::coverage(&opened, file.size()));
     let (signers, skipped) = (facts.signers.clone(), facts.skipped.clone());
     Ok(Intact { signers, sha256: Some(measured.sha256), what: "what is signed of the file", skipped })
 }
@@ -385,7 +390,7 @@ fn whole(file: &PackageFile) -> Result<Sha256, Error> {
 }
 
 /// Reads the file once, from the first to the last byte.
-pub(crate) fn each_chunk(file: &PackageFile, mut take: impl FnMut(u64, &[u8])) -> Result<(), Error> {
+fn each_chunk(file: &PackageFile, mut take: impl FnMut(u64, &[u8])) -> Result<(), Error> {
     let mut buffer = vec![0; CHUNK];
     let mut at = 0;
     while at < file.size() {

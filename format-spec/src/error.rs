@@ -42,6 +42,12 @@ pub enum Error {
     Digest { part: &'static str, expected: Sha256, found: Sha256 },
     /// A slot's bytes are not the signed ones.
     SlotDigest { slot: SlotId, expected: Sha256, found: Sha256 },
+    /// The bytes of a slot without a seal are not the signed ones (SPEC §8.5).
+    #[cfg(feature = "tools")]
+    UnsealedSlot { slot: String, expected: Sha256, found: Sha256 },
+    /// Two parts of a package without a seal overlap (SPEC §8.5).
+    #[cfg(feature = "tools")]
+    Overlap { offset: u64 },
     /// Padding that is not zero (SPEC §2).
     Padding { offset: u64 },
     /// More of something than the format allows (SPEC §9).
@@ -89,6 +95,8 @@ impl Error {
             | Self::Shortened
             | Self::Changed
             | Self::Content { .. } => Class::Integrity,
+            #[cfg(feature = "tools")]
+            Self::UnsealedSlot { .. } => Class::Integrity,
             Self::SignedTwice { .. } => Class::Usage,
             _ => Class::Format,
         }
@@ -104,6 +112,8 @@ impl Error {
             | Self::Digest { .. }
             | Self::SlotDigest { .. }
             | Self::Padding { .. } => "the file was changed after it was signed; get a fresh copy",
+            #[cfg(feature = "tools")]
+            Self::UnsealedSlot { .. } => "the file was changed after it was signed; get a fresh copy",
             Self::FileLength { expected, found } if found < expected => "the file was cut short; get a fresh copy",
             Self::FileLength { .. } => "something was appended to the file; get a fresh copy",
             Self::FormatVersion { .. } | Self::SealVersion { .. } => "a newer pspf may be able to read it",
@@ -143,6 +153,12 @@ impl fmt::Display for Error {
             Self::SlotDigest { slot, expected, found } => {
                 write!(f, "slot `{slot}`: SHA-256 is {found}, signed is {expected}")
             }
+            #[cfg(feature = "tools")]
+            Self::UnsealedSlot { slot, expected, found } => {
+                write!(f, "slot `{}`: SHA-256 is {found}, signed is {expected}", Shown(slot))
+            }
+            #[cfg(feature = "tools")]
+            Self::Overlap { offset } => write!(f, "two parts of the package overlap at {offset:#x}"),
             Self::Padding { offset } => write!(f, "padding at {offset:#x} is not zero"),
             Self::Limit { what, most, found } => write!(f, "{found} {what}, at most {most} are allowed"),
             Self::Gzip => write!(f, "the metadata is not one sound gzip member"),

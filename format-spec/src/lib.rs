@@ -42,7 +42,11 @@ pub mod tree;
 mod tree_reader;
 mod unsealed;
 #[cfg(feature = "tools")]
+mod unsealed_metadata;
+#[cfg(feature = "tools")]
 mod unsealed_package;
+#[cfg(feature = "tools")]
+mod unsealed_tool;
 pub mod zstd_frame;
 
 pub use cache_record::{
@@ -73,4 +77,11 @@ pub use span::{ALIGNMENT, Span, align};
 pub use text_map::TextMap;
 pub use unsealed::UnsealedIndex;
 #[cfg(feature = "tools")]
+pub use unsealed_metadata::{
+    Enumerate, RuntimeEnv, SetupCommand, UnsealedBuild, UnsealedExecution, UnsealedIdentity, UnsealedLauncher,
+    UnsealedMetadata, UnsealedRuntime, UnsealedSlotMetadata, Workenv, WorkenvDirectory,
+};
+#[cfg(feature = "tools")]
 pub use unsealed_package::{UnsealedPackage, UnsealedSlot};
+#[cfg(feature = "tools")]
+pub use unsealed_tool::{Operation, UnsealedTool};

@@ -46,7 +46,10 @@ impl Environment {
     }
 
     /// Applies the rules of a package: unset, then map, then set. `expand` replaces the placeholders of a value.
-    pub(crate) fn apply<E>(
+    ///
+    /// # Errors
+    /// Those of `expand`.
+    pub fn apply<E>(
         &mut self,
         rules: &EnvRules,
         mut expand: impl FnMut(&str) -> Result<CString, E>,
@@ -87,7 +90,7 @@ fn value<'a>(entry: &'a CStr, name: &[u8]) -> Option<&'a [u8]> {
 
 /// Whether `name` matches `pattern`: `*` stands for any bytes, `?` for one. Going back to the last star is enough, so
 /// no pattern makes this slow.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
+pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut done) = (0, 0);
     let mut star = None;
     while done < name.len() {

@@ -84,8 +84,9 @@ pub enum Error {
 }
 
 impl Error {
+    /// An error of the system at a path.
     #[cold]
-    pub(crate) fn io(action: &'static str, path: &CStr, source: Errno) -> Self {
+    pub fn io(action: &'static str, path: &CStr, source: Errno) -> Self {
         Self::Io { action, path: path.into(), source: source.into() }
     }
 

@@ -33,7 +33,7 @@ mod supervise;
 pub mod sys;
 
 pub use check::{Checked, Depth, Thorough, check};
-pub use environment::Environment;
+pub use environment::{Environment, matches};
 pub use error::{Error, OsError, report};
 pub use extract::{Modes, extract_slot};
 pub use extract_to::extract_to;

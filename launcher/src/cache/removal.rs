@@ -246,7 +246,7 @@ pub(super) fn disk_usage(parent: BorrowedFd<'_>, name: &CStr) -> u64 {
 }
 
 /// Removes a directory of this process alone, by its parent and name.
-pub(crate) fn remove_directory(parent: &CStr, name: &CStr) {
+pub fn remove_directory(parent: &CStr, name: &CStr) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if let Ok(parent) = disk::open_at(CWD, parent, flags, Mode::empty()) {
         let _ = remove_tree(parent.as_fd(), name);

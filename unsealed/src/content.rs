@@ -1,0 +1,120 @@
+//! The content of a slot: its stored bytes, read and hashed once, through the operations backwards.
+
+use std::cell::RefCell;
+use std::io::{self, BufReader, Read};
+use std::rc::Rc;
+
+use pspf_format::{Error as FormatError, Hasher, Operation, UnsealedSlot};
+use pspf_launcher::PackageFile;
+
+use crate::Error;
+
+/// What a decoder may use: the window that every level of xz fits in, and that of zstd's widest usual one.
+#[cfg(feature = "all-codes")]
+const XZ_MEMORY: u64 = 128 << 20;
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// The stored bytes of a slot, hashed as they are read.
+struct Stored<'a> {
+    file: &'a PackageFile,
+    at: u64,
+    left: u64,
+    state: Rc<RefCell<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    hasher: Hasher,
+    /// What reading failed with: a decoder may have its own words for it.
+    failure: Option<pspf_launcher::Error>,
+}
+
+impl Read for Stored<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let Some(buffer) = buffer.get_mut(..len).filter(|buffer| !buffer.is_empty()) else { return Ok(0) };
+        let mut state = self.state.borrow_mut();
+        if let Err(error) = self.file.read_at(buffer, self.at) {
+            state.failure = Some(error);
+            return Err(io::Error::other("the package cannot be read"));
+        }
+        state.hasher.update(buffer);
+        self.at += len as u64;
+        self.left -= len as u64;
+        Ok(len)
+    }
+}
+
+/// Gives the decoded content of a slot to `take`, then compares what was read with the signed digest: until this
+/// returns, nothing of it may get its final name.
+pub(crate) fn decoded<T>(
+    file: &PackageFile,
+    slot: &UnsealedSlot,
+    take: impl FnOnce(&mut dyn Read) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let state = Rc::new(RefCell::new(State::default()));
+    let mut stored = Stored { file, at: slot.span.offset, left: slot.span.len, state: Rc::clone(&state) };
+    let taken = {
+        let mut reader: Box<dyn Read + '_> = Box::new(&mut stored);
+        for operation in slot.operations.iter().rev() {
+            reader = decoder(*operation, reader).map_err(|error| Error::content(&slot.id, error))?;
+        }
+        let taken = take(&mut *reader);
+        // An archive ends before its stream does.
+        match taken {
+            Ok(taken) => io::copy(&mut reader, &mut io::sink()).map(|_| taken).map_err(|error| Error::content(&slot.id, error)),
+            Err(error) => Err(error),
+        }
+    };
+    let rest = io::copy(&mut stored, &mut io::sink());
+    drop(stored);
+    let State { hasher, failure } = state.take();
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    rest.map_err(|error| Error::content(&slot.id, error))?;
+    let found = hasher.finish();
+    if found != slot.sha256 {
+        // Whatever the decoder said: these are not the bytes that were signed.
+        return Err(file.wrong(FormatError::Digest { part: "slot", expected: slot.sha256, found }).into());
+    }
+    taken
+}
+
+fn decoder<'a>(operation: Operation, stored: Box<dyn Read + 'a>) -> io::Result<Box<dyn Read + 'a>> {
+    Ok(match operation {
+        Operation::Tar => stored,
+        Operation::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(stored))),
+        Operation::Zstd => {
+            let mut decoder = zstd::Decoder::new(stored)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
+        }
+        #[cfg(feature = "all-codes")]
+        Operation::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(BufReader::new(stored))),
+        #[cfg(feature = "all-codes")]
+        Operation::Xz => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(BufReader::new(stored), stream))
+        }
+        #[cfg(not(feature = "all-codes"))]
+        Operation::Bzip2 | Operation::Xz => {
+            return Err(io::Error::other("bzip2 and xz are read by `pspf` alone; no launcher starts such a package"));
+        }
+    })
+}
+
+/// Decodes a slot and looks at every entry where it is a tree, without keeping anything.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn decode_all(file: &PackageFile, slot: &UnsealedSlot) -> Result<(), Error> {
+    decoded(file, slot, |reader| {
+        if slot.is_tree() {
+            return crate::unpack::each_entry(&slot.id, reader, |_, content| {
+                io::copy(content, &mut io::sink()).map(|_| ()).map_err(|error| Error::content(&slot.id, error))
+            });
+        }
+        io::copy(reader, &mut io::sink()).map(|_| ()).map_err(|error| Error::content(&slot.id, error))
+    })
+}

@@ -1,0 +1,22 @@
+//! Packages without a seal (SPEC §8.4 to §8.6): reads them, holds every byte to what is signed as far as that reaches,
+//! unpacks them into a work environment and starts them.
+//!
+//! The launcher of sealed packages has none of this: who takes a seal away gains no weaker reading.
+
+#![forbid(unsafe_code)]
+
+mod content;
+mod environment;
+mod error;
+mod package;
+mod setup;
+mod start;
+mod text;
+mod unpack;
+mod workenv;
+
+pub use content::decode_all;
+pub use error::Error;
+pub use package::{Measured, Opened};
+pub use start::run;
+pub use unpack::unpack_slot;

@@ -1,0 +1,104 @@
+//! Starts a package without a seal (SPEC §8.6).
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use pspf_launcher::cache::{Access, Cache};
+use pspf_launcher::{Environment, Error as LauncherError, Invocation, PackageFile};
+
+use crate::text::Places;
+use crate::{Error, Opened, environment, workenv};
+
+/// Becomes the application of a package whose slots were compared already or are when they are unpacked.
+///
+/// # Errors
+/// Everything that keeps it from starting; nothing but setup commands has run then.
+pub fn run(file: &PackageFile, opened: &Opened, invocation: &Invocation) -> Result<Infallible, Error> {
+    let caller = &invocation.environment;
+    let package = opened.package();
+    let command = package.metadata.execution.command.as_deref();
+    let command = command.ok_or_else(|| Error::metadata("there is no `execution.command` to start"))?;
+    hold_to_policy(opened, caller)?;
+    let workenv = place(file, opened, caller)?;
+    let places = Places { package, workenv: &workenv };
+    let words = places.words(command, true)?;
+    let Some((first, arguments)) = words.split_first() else {
+        return Err(Error::metadata("`execution.command` is empty"));
+    };
+    let path = Path::new(OsStr::from_bytes(file.path().to_bytes()));
+    let environment = environment::of_application(caller, places, path)?;
+    let program = program(first, &workenv, &environment)?;
+    let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(|_| Error::metadata("the command holds a NUL"));
+    let mut argv = vec![Cow::Owned(text(path.file_name().unwrap_or_default())?)];
+    for argument in arguments {
+        argv.push(Cow::Owned(text(argument)?));
+    }
+    argv.extend(invocation.argv.iter().skip(1).cloned());
+    let program = text(program.as_os_str())?;
+    let errno = pspf_launcher::sys::process::execve(&program, &argv, environment.entries());
+    Err(LauncherError::NotExecutable { program, source: errno.into() }.into())
+}
+
+/// Makes the work environment in the first cache that can hold it.
+fn place(file: &PackageFile, opened: &Opened, caller: &Environment) -> Result<PathBuf, Error> {
+    // What goes wrong with the package is no matter of the place, so no other is tried then.
+    let failed = RefCell::new(None);
+    let (_, path) = Cache::in_first_place(caller, Access::Private, |cache| {
+        let root = Path::new(OsStr::from_bytes(cache.path().to_bytes()));
+        match workenv::ready(root, file, opened, caller) {
+            Ok(path) => Ok(Ok(path)),
+            Err(Error::Io { action, path, source }) if path.starts_with(root) => {
+                let path = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+                let errno = source.raw_os_error().map_or(rustix::io::Errno::IO, rustix::io::Errno::from_raw_os_error);
+                Err(LauncherError::io(action, &path, errno))
+            }
+            Err(error) => {
+                failed.replace(Some(error));
+                Ok(Err(()))
+            }
+        }
+    })?;
+    path.map_err(|()| failed.take().unwrap_or_else(|| Error::metadata("nothing was made")))
+}
+
+/// The rules that the package itself brings, which nobody can loosen.
+fn hold_to_policy(opened: &Opened, caller: &Environment) -> Result<(), Error> {
+    let Some(policy) = &opened.package().metadata.policy else { return Ok(()) };
+    let refused = |reason: String| Err(Error::Policy { reason });
+    let words = |key: &str| policy.get(key).and_then(|list| list.as_array()).into_iter().flatten();
+    let own = pspf_launcher::cache::current_platform().map(|platform| platform.to_string());
+    if words("platforms").next().is_some() && !words("platforms").any(|word| word.as_str() == own.as_deref()) {
+        return refused("it is not for this platform".to_owned());
+    }
+    if policy.get("refuse_root").and_then(|flag| flag.as_bool()) == Some(true) && rustix::process::geteuid().is_root() {
+        return refused("root may not start it".to_owned());
+    }
+    for name in words("require_env").filter_map(|name| name.as_str()) {
+        if caller.get(name).is_none() {
+            return refused(format!("variable `{name}` is not set"));
+        }
+    }
+    Ok(())
+}
+
+/// The program that a word names: a path, or the name of one of the package's own, else of one in `PATH`.
+pub(crate) fn program(word: &OsStr, workenv: &Path, environment: &Environment) -> Result<PathBuf, Error> {
+    let path = Path::new(word);
+    let is_program =
+        |path: &Path| path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+    if word.as_bytes().contains(&b'/') {
+        let path = workenv.join(path);
+        return if path.exists() { Ok(path) } else { Err(Error::EntryMissing { program: path }) };
+    }
+    let own = [workenv.join("bin").join(path), workenv.join(path)];
+    let others = environment.get("PATH").unwrap_or_default().split(|byte| *byte == b':');
+    let others = others.filter(|folder| folder.starts_with(b"/")).map(|folder| Path::new(OsStr::from_bytes(folder)).join(path));
+    let found = own.into_iter().chain(others).find(|path| is_program(path));
+    found.ok_or_else(|| Error::EntryMissing { program: path.to_owned() })
+}
+

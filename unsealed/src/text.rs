@@ -1,0 +1,79 @@
+//! Placeholders in the metadata of such packages (SPEC §8.6). What is no placeholder stays as it is.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use pspf_format::UnsealedPackage;
+
+use crate::Error;
+
+/// What placeholders stand for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places<'a> {
+    pub(crate) package: &'a UnsealedPackage,
+    /// The work environment.
+    pub(crate) workenv: &'a Path,
+}
+
+impl Places<'_> {
+    /// Replaces each placeholder, in one pass; `{slot:N}` only where `slots` says so.
+    pub(crate) fn expand(&self, text: &str, slots: bool) -> OsString {
+        let mut out = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            out.extend_from_slice(before.as_bytes());
+            let found = after.split_once('}').and_then(|(name, rest)| Some((self.value(name, slots)?, rest)));
+            match found {
+                Some((value, tail)) => {
+                    out.extend(value);
+                    rest = tail;
+                }
+                None => {
+                    out.push(b'{');
+                    rest = after;
+                }
+            }
+        }
+        out.extend_from_slice(rest.as_bytes());
+        OsString::from_vec(out)
+    }
+
+    fn value(&self, name: &str, slots: bool) -> Option<Vec<u8>> {
+        let identity = &self.package.metadata.package;
+        match name {
+            "workenv" => Some(self.workenv.as_os_str().as_bytes().to_vec()),
+            "package_name" => Some(identity.name.clone().into_bytes()),
+            "version" => Some(identity.version.clone().into_bytes()),
+            _ => {
+                let number: usize = name.strip_prefix("slot:").filter(|_| slots)?.parse().ok()?;
+                let slot = self.package.slots.get(number)?;
+                let path = slot.target.as_ref().map_or_else(|| self.workenv.join(""), |path| self.workenv.join(path.as_str()));
+                Some(path.into_os_string().into_vec())
+            }
+        }
+    }
+
+    /// The words of a command, split before anything is put in: a space in a path does not make two of one.
+    pub(crate) fn words(&self, command: &str, slots: bool) -> Result<Vec<OsString>, Error> {
+        let words = shell_words::split(command);
+        let words = words.map_err(|_| Error::metadata(format!("command `{command}` has a quote without its end")))?;
+        Ok(words.iter().map(|word| self.expand(word, slots)).collect())
+    }
+
+    /// A path inside the work environment.
+    pub(crate) fn path_inside(&self, text: &str) -> Result<PathBuf, Error> {
+        let path = PathBuf::from(self.expand(text, false));
+        let path = if path.is_absolute() { path } else { self.workenv.join(path) };
+        let plain = |path: &Path| path.components().all(|part| !matches!(part, std::path::Component::ParentDir));
+        match path.strip_prefix(self.workenv) {
+            Ok(inside) if plain(inside) => Ok(path),
+            _ => Err(Error::metadata(format!("`{text}` leads out of the work environment"))),
+        }
+    }
+}
+
+/// Whether a name has this form, in which `*` stands for any bytes and `?` for one.
+pub(crate) fn matches(pattern: &OsStr, name: &OsStr) -> bool {
+    pspf_launcher::matches(pattern.as_bytes(), name.as_bytes())
+}

@@ -1,0 +1,156 @@
+//! Slots as files: a tree goes to the top of a directory, a single file to its target in it.
+//!
+//! The directory is new and nobody else's, and no link is ever made in it, so a path without `..` stays inside.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use pspf_format::{TreePath, UnsealedSlot};
+use pspf_launcher::PackageFile;
+use tar::EntryType;
+
+use crate::Error;
+use crate::content::decoded;
+
+/// Permissions of directories that no archive lists.
+const PRIVATE: u32 = 0o700;
+
+/// What an archive says of an entry.
+pub(crate) struct Entry {
+    /// `None` for the top.
+    path: Option<TreePath>,
+    is_directory: bool,
+    mode: u32,
+}
+
+/// The modes that directories get when everything is in them.
+#[derive(Debug, Default)]
+pub(crate) struct Modes(Vec<(PathBuf, u32)>);
+
+impl Modes {
+    pub(crate) fn add(&mut self, path: PathBuf, mode: u32) {
+        self.0.push((path, mode));
+    }
+
+    /// Those inside come first.
+    pub(crate) fn set(mut self) -> Result<(), Error> {
+        self.0.sort();
+        for (path, mode) in self.0.into_iter().rev() {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(Error::io("setting the mode of", &path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Unpacks a slot into `directory`, which holds nothing that others made.
+///
+/// # Errors
+/// What is wrong with the slot or the directory; what was written by then is for the caller to remove.
+pub fn unpack_slot(file: &PackageFile, slot: &UnsealedSlot, directory: &Path) -> Result<(), Error> {
+    let mut modes = Modes::default();
+    unpack(file, slot, directory, &mut modes)?;
+    modes.set()
+}
+
+pub(crate) fn unpack(
+    file: &PackageFile,
+    slot: &UnsealedSlot,
+    directory: &Path,
+    modes: &mut Modes,
+) -> Result<(), Error> {
+    decoded(file, slot, |reader| {
+        if let Some(target) = slot.target.as_ref().filter(|_| !slot.is_tree()) {
+            return write(directory, target, u32::from(slot.permissions), reader, &slot.id);
+        }
+        each_entry(&slot.id, reader, |entry, content| {
+            let Some(path) = &entry.path else { return Ok(()) };
+            if !entry.is_directory {
+                return write(directory, path, entry.mode, content, &slot.id);
+            }
+            let path = directory.join(path.as_str());
+            make_directories(&path)?;
+            modes.add(path, entry.mode);
+            Ok(())
+        })
+    })
+}
+
+/// Gives every entry of an archive to `take`, after looking at its type and path.
+pub(crate) fn each_entry(
+    slot: &str,
+    reader: &mut dyn Read,
+    mut take: impl FnMut(&Entry, &mut dyn Read) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let wrong = |error: &dyn std::fmt::Display| Error::content(slot, error);
+    let mut archive = tar::Archive::new(reader);
+    let mut count = 0_u64;
+    for entry in archive.entries().map_err(|error| wrong(&error))? {
+        let mut entry = entry.map_err(|error| wrong(&error))?;
+        let header = entry.header();
+        let name = String::from_utf8(entry.path_bytes().into_owned());
+        let name = name.map_err(|_| wrong(&"a path in it is not UTF-8"))?;
+        count += 1;
+        let kind = header.entry_type();
+        if header.as_ustar().is_none() && header.as_gnu().is_none() {
+            return Err(wrong(&format!("`{name}`: the archive is older than POSIX.1-1988 (no `ustar`)")));
+        }
+        let is_directory = match kind {
+            EntryType::Directory => true,
+            EntryType::Regular => false,
+            EntryType::XGlobalHeader => continue,
+            EntryType::Symlink | EntryType::Link => {
+                let what = "a link, which the launchers of this format refuse";
+                return Err(wrong(&format!("`{name}` is {what}")));
+            }
+            _ => return Err(wrong(&format!("`{name}` is neither a file nor a directory"))),
+        };
+        let mode = header.mode().map_err(|error| wrong(&error))? & 0o777;
+        let plain = name.trim_start_matches("./").trim_end_matches('/');
+        let path = match plain {
+            "" | "." if is_directory => None,
+            _ => Some(TreePath::try_from(plain).map_err(|error| wrong(&error))?),
+        };
+        take(&Entry { path, is_directory, mode }, &mut entry)?;
+    }
+    if count == 0 { Err(wrong(&"the archive is empty")) } else { Ok(()) }
+}
+
+/// Writes a file, in the place of one that an earlier slot put there.
+fn write(directory: &Path, path: &TreePath, mode: u32, content: &mut dyn Read, slot: &str) -> Result<(), Error> {
+    let path = directory.join(path.as_str());
+    if let Some(parent) = path.parent() {
+        make_directories(parent)?;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let opened = match options.open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(&path).and_then(|()| options.open(&path))
+        }
+        opened => opened,
+    };
+    let mut file = opened.map_err(Error::io("creating", &path))?;
+    copy(content, &mut file, &path, slot)?;
+    file.set_permissions(Permissions::from_mode(mode)).map_err(Error::io("setting the mode of", &path))
+}
+
+/// Copies with the two ends kept apart: what cannot be decoded is no matter of the disk.
+fn copy(content: &mut dyn Read, file: &mut File, path: &Path, slot: &str) -> Result<(), Error> {
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        let len = match content.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Error::content(slot, error)),
+        };
+        let bytes = buffer.get(..len).unwrap_or_default();
+        io::Write::write_all(file, bytes).map_err(Error::io("writing", path))?;
+    }
+}
+
+pub(crate) fn make_directories(path: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(path).map_err(Error::io("creating", path))
+}

@@ -1,0 +1,199 @@
+//! Work environments (SPEC §10.7): the directory that a package is unpacked and set up in, under its final path from
+//! the beginning, and committed by the record that names it.
+
+use std::ffi::{CString, OsStr};
+use std::fs::{self, DirBuilder, File, FileTimes};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use pspf_format::Sha256;
+use pspf_launcher::PackageFile;
+use pspf_launcher::Environment;
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use crate::text::Places;
+use crate::unpack::{Modes, make_directories, unpack};
+use crate::{Error, Opened, setup};
+
+const MAGIC: &str = "PSPF workenv 1";
+/// What a record is longer than never.
+const MAX_RECORD: u64 = 4096;
+/// How old the note of the last use may be.
+const NOTED: Duration = Duration::from_secs(3600);
+
+/// The work environment of a package, made where it is not there yet.
+pub(crate) fn ready(
+    cache: &Path,
+    file: &PackageFile,
+    opened: &Opened,
+    caller: &Environment,
+) -> Result<PathBuf, Error> {
+    let package = opened.package();
+    let folder = Folder::open(cache, package.id)?;
+    if let Some(path) = folder.committed() {
+        return Ok(path);
+    }
+    // Whoever comes second waits, instead of doing the same; nothing depends on it.
+    let _turn = folder.turn();
+    if let Some(path) = folder.committed() {
+        return Ok(path);
+    }
+    folder.reclaim();
+    let made = tempfile::Builder::new().prefix(&folder.prefix()).rand_bytes(16).tempdir_in(&folder.path);
+    let made = made.map_err(Error::io("creating a directory in", &folder.path))?;
+    let path = made.path();
+    let directory = File::open(path).map_err(Error::io("opening", path))?;
+    // Tells others that somebody is at work here.
+    let _ = flock(&directory, FlockOperation::NonBlockingLockExclusive);
+    let places = Places { package, workenv: path };
+    if let Err(error) = fill(file, places, caller) {
+        // Also what has no permission to be removed by others.
+        remove_tree(path);
+        return Err(error);
+    }
+    rustix::fs::syncfs(&directory).map_err(|errno| Error::io("syncing", path)(errno.into()))?;
+    folder.commit(path)?;
+    Ok(made.keep())
+}
+
+/// Everything that makes the new directory what the package wants to start in.
+fn fill(file: &PackageFile, places: Places<'_>, caller: &Environment) -> Result<(), Error> {
+    let mut modes = Modes::default();
+    for directory in places.package.metadata.workenv.iter().flat_map(|workenv| &workenv.directories) {
+        let path = places.path_inside(&directory.path)?;
+        make_directories(&path)?;
+        if let Some(mode) = &directory.mode {
+            let mode = u32::from_str_radix(mode.trim_start_matches("0o"), 8);
+            let mode = mode.map_err(|_| Error::metadata("the mode of a directory is no octal number"))?;
+            modes.add(path, mode & 0o777);
+        }
+    }
+    for slot in &places.package.slots {
+        unpack(file, slot, places.workenv, &mut modes)?;
+    }
+    modes.set()?;
+    setup::run(places, caller)?;
+    for slot in places.package.slots.iter().filter(|slot| slot.is_init()) {
+        if let Some(target) = &slot.target {
+            remove(&places.workenv.join(target.as_str()))?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            remove_tree(path);
+            Ok(())
+        }
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("removing", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_tree(path: &Path) {
+    let text = |path: &OsStr| CString::new(path.as_bytes()).unwrap_or_default();
+    if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+        pspf_launcher::cache::remove_directory(&text(parent.as_os_str()), &text(name));
+    }
+}
+
+/// Where the work environments of a cache are, and what belongs to one package.
+struct Folder {
+    path: PathBuf,
+    id: Sha256,
+}
+
+impl Folder {
+    fn open(cache: &Path, id: Sha256) -> Result<Self, Error> {
+        let path = cache.join("env");
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::io("creating", &path)(error)),
+            _ => Ok(Self { path, id }),
+        }
+    }
+
+    fn prefix(&self) -> String {
+        format!("{}-", self.id)
+    }
+
+    fn record(&self) -> PathBuf {
+        self.path.join(format!("{}.ok", self.id))
+    }
+
+    /// The work environment that the record names, where both are sound and nobody else's.
+    fn committed(&self) -> Option<PathBuf> {
+        let flags = OFlags::NOFOLLOW.bits() as i32;
+        let mut file = File::options().read(true).custom_flags(flags).open(self.record()).ok()?;
+        let found = file.metadata().ok()?;
+        let mut text = String::new();
+        Read::by_ref(&mut file).take(MAX_RECORD).read_to_string(&mut text).ok()?;
+        let (body, digest) = text.strip_suffix('\n')?.rsplit_once('\n')?;
+        let (magic, name) = body.split_once('\n')?;
+        let is_whole = magic == MAGIC && digest == Sha256::of(body.as_bytes()).to_string();
+        if !is_whole || name.contains('/') || !name.starts_with(&self.prefix()) || !is_ours(&found) {
+            return None;
+        }
+        let path = self.path.join(name);
+        let directory = fs::symlink_metadata(&path).ok()?;
+        if !directory.is_dir() || !is_ours(&directory) || directory.mode() & 0o022 != 0 {
+            return None;
+        }
+        let is_old = found.modified().ok()?.elapsed().is_ok_and(|age| age > NOTED);
+        if is_old {
+            let now = FileTimes::new().set_modified(SystemTime::now());
+            let _ = File::options().write(true).custom_flags(flags).open(self.record()).map(|file| file.set_times(now));
+        }
+        Some(path)
+    }
+
+    /// Writes the record, after all that it speaks of is on the disk.
+    fn commit(&self, path: &Path) -> Result<(), Error> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let body = format!("{MAGIC}\n{name}");
+        let text = format!("{body}\n{}\n", Sha256::of(body.as_bytes()));
+        let failed = |error| Error::io("writing", &self.record())(error);
+        let mut record = tempfile::NamedTempFile::new_in(&self.path).map_err(failed)?;
+        record.write_all(text.as_bytes()).and_then(|()| record.as_file().sync_all()).map_err(failed)?;
+        record.persist(self.record()).map_err(|error| failed(error.error))?;
+        File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+
+    /// A lock that whoever makes this environment holds.
+    fn turn(&self) -> Option<File> {
+        let path = self.path.join(format!("{}.lock", self.id));
+        let flags = OFlags::NOFOLLOW.bits() as i32;
+        let file = File::options().create(true).write(true).truncate(false).mode(0o600).custom_flags(flags).open(path);
+        file.ok().filter(|file| flock(file, FlockOperation::LockExclusive).is_ok())
+    }
+
+    /// Removes what first starts of this package left that were killed, and what no record names any more.
+    fn reclaim(&self) {
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let path = entry.path();
+            if !name.to_string_lossy().starts_with(&self.prefix()) {
+                continue;
+            }
+            let lock = File::open(&path).ok().filter(|directory| {
+                flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok()
+            });
+            if lock.is_some() {
+                remove_tree(&path);
+            }
+        }
+    }
+}
+
+/// Whether it belongs to us, or to root who may have made it ahead.
+fn is_ours(found: &fs::Metadata) -> bool {
+    found.uid() == 0 || found.uid() == rustix::process::geteuid().as_raw()
+}
