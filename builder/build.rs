@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs};
 
 /// What the stub is made of, from the workspace root.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 13] = [
     "Cargo.toml",
     "Cargo.lock",
     "cpufeatures/Cargo.toml",
@@ -21,7 +21,14 @@ const SOURCES: [&str; 11] = [
     "format-spec/src",
     "keys/Cargo.toml",
     "keys/src",
+    "unsealed/Cargo.toml",
+    "unsealed/src",
 ];
+
+/// The launchers: the small one, which starts sealed packages alone, and the one with the standard library, which starts
+/// others too.
+const USUAL: &str = "pspf-launcher";
+const UNSEALED: &str = "pspf-launcher-unsealed";
 
 /// The variable that asks for the recipe `release`.
 const RECIPE: &str = "PSPF_STUB_RECIPE";
@@ -58,10 +65,12 @@ fn build() -> Result<(), String> {
     }
     let recipe = recipe()?;
     let out_dir = PathBuf::from(var("OUT_DIR")?);
-    let built = run_cargo(&workspace, &out_dir.join("stub"), &recipe)?;
-    let stub = out_dir.join("pspf-launcher");
-    fs::copy(&built, &stub).map_err(|error| format!("copying {}: {error}", built.display()))?;
-    println!("cargo::rustc-env=PSPF_STUB={}", stub.display());
+    for (name, variable) in [(USUAL, "PSPF_STUB"), (UNSEALED, "PSPF_STUB_UNSEALED")] {
+        let built = run_cargo(&workspace, &out_dir.join("stub"), &recipe, name)?;
+        let stub = out_dir.join(name);
+        fs::copy(&built, &stub).map_err(|error| format!("copying {}: {error}", built.display()))?;
+        println!("cargo::rustc-env={variable}={}", stub.display());
+    }
     println!("cargo::rustc-env=PSPF_STUB_KIND={}", recipe.kind);
     println!("cargo::rustc-env=PSPF_STUB_TARGET={}", recipe.target);
     Ok(())
@@ -145,8 +154,9 @@ fn found(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
-/// Builds the stub and says where it is.
-fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<PathBuf, String> {
+/// Builds a launcher and says where it is.
+fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe, name: &str) -> Result<PathBuf, String> {
+    let is_usual = name == USUAL;
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".cargo")));
     let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?);
@@ -155,14 +165,16 @@ fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<Pat
     let places = places.into_iter().filter_map(|(from, to)| Some((from?, to)));
     let places: Vec<_> = places.chain([(target_dir.to_owned(), "/stub")]).collect();
     let mut rust_flags = vec!["-Crelocation-model=static".to_owned(), "-Ctarget-feature=+crt-static".to_owned()];
-    rust_flags.extend(recipe.libraries.iter().map(|library| format!("-Clink-arg={library}")));
-    if recipe.target.starts_with("x86_64-unknown-linux-musl") {
+    if is_usual {
+        rust_flags.extend(recipe.libraries.iter().map(|library| format!("-Clink-arg={library}")));
+    }
+    if is_usual && recipe.target.starts_with("x86_64-unknown-linux-musl") {
         let script = workspace.join("launcher").join("stub.ld");
         rust_flags.extend(["-Cforce-unwind-tables=no", "-Clink-arg=-Wl,--build-id=none"].map(str::to_owned));
         rust_flags.push("-Clink-arg=-Wl,--no-eh-frame-hdr".to_owned());
         rust_flags.extend(["-Clink-arg=-T".to_owned(), format!("-Clink-arg={}", script.display())]);
     }
-    if recipe.release {
+    if is_usual && recipe.release {
         // What seldom happens becomes functions of its own, which the linker script keeps out of the way.
         rust_flags.push("-Cllvm-args=-hot-cold-split=true".to_owned());
     }
@@ -182,13 +194,18 @@ fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<Pat
     let underscored = recipe.target.replace('-', "_");
     cargo
         .current_dir(workspace)
-        .args(["build", "--package", "pspf-launcher", "--bin", "pspf-launcher", "--features", "stub"])
+        .args(if is_usual {
+            ["build", "--package", "pspf-launcher", "--features", "stub", "--bin"].as_slice()
+        } else {
+            &["build", "--package", "pspf-unsealed", "--bin"]
+        })
+        .arg(name)
         .args(["--profile", "stub", "--quiet"])
         .args(["--target", &recipe.target, "--target-dir"])
         .arg(target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags.join("\u{1f}"))
         .env(format!("CFLAGS_{underscored}"), c_flags);
-    if recipe.release {
+    if is_usual && recipe.release {
         // Decoding and hashing stay as they are: a first start is made of these.
         cargo.env("RUSTC_BOOTSTRAP", "1").args(["-Zbuild-std=core,alloc", "-Zbuild-std-features=optimize_for_size"]);
         cargo.args(["--config", "profile.stub.opt-level='z'"]);
@@ -205,7 +222,7 @@ fn run_cargo(workspace: &Path, target_dir: &Path, recipe: &Recipe) -> Result<Pat
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(format!("building the launcher for {} ({}):\n{text}", recipe.target, recipe.kind));
     }
-    Ok(target_dir.join(&recipe.target).join("stub").join("pspf-launcher"))
+    Ok(target_dir.join(&recipe.target).join("stub").join(name))
 }
 
 /// What of the environment reaches the build of the stub: where programs and their homes are, the network, the registry

@@ -10,6 +10,7 @@ use crate::compat::Compat;
 use crate::extract_command::ExtractArgs;
 use crate::inspect_command::InspectArgs;
 use crate::key_command::KeyArgs;
+use crate::launcher_command::LauncherArgs;
 use crate::run_command::RunArgs;
 use crate::verify_command::VerifyArgs;
 
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Sign(SignArgs),
     Key(KeyArgs),
     Cache(CacheArgs),
+    Launcher(LauncherArgs),
 }
 
 /// Where passphrases come from.

@@ -21,9 +21,9 @@ pub(crate) fn run(file: &PackageFile, args: &ExtractArgs, out: &mut dyn Write) -
     opened.check(file)?;
     let all = &opened.package().slots;
     let slots: Vec<&UnsealedSlot> = match &args.slot {
-        Some(id) => vec![
-            all.iter().find(|slot| slot.id == *id).ok_or_else(|| Error::UnknownSlot { slot: id.clone() })?,
-        ],
+        Some(id) => {
+            vec![all.iter().find(|slot| slot.id == *id).ok_or_else(|| Error::UnknownSlot { slot: id.clone() })?]
+        }
         None => all.iter().collect(),
     };
     let mut paths: Vec<PathBuf> = Vec::new();
@@ -43,7 +43,12 @@ pub(crate) fn run(file: &PackageFile, args: &ExtractArgs, out: &mut dyn Write) -
         std::fs::create_dir_all(&args.directory).at("creating", &args.directory)?;
     }
     for (slot, path) in slots.iter().zip(&paths) {
-        let make = || tempfile::Builder::new().prefix(".tmp-").tempdir_in(&args.directory);
+        let make = || {
+            tempfile::Builder::new()
+                .prefix(".tmp-")
+                .permissions(Permissions::from_mode(0o700))
+                .tempdir_in(&args.directory)
+        };
         let staging = interrupt::create(make, |staging| staging.path().to_owned());
         let staging = staging.at("creating a directory in", &args.directory)?;
         let work = staging.path().to_owned();

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use pspf_format::{EnvRules, LauncherMetadata, Platform, Run, Sha256, SlotMetadata};
+use pspf_format::{EnvRules, LauncherMetadata, Platform, Run, Sha256, SlotMetadata, UnsealedMetadata, UnsealedSlot};
 use serde::Serialize;
 
 use crate::inspect_fields::Entry;
@@ -35,6 +35,9 @@ pub(crate) struct Report<'a> {
     identity: Option<Identity<'a>>,
     build_timestamp: u64,
     run: Option<&'a Run>,
+    /// What a package without a seal says of its start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsealed: Option<UnsealedReport<'a>>,
     launcher: LauncherReport,
     slots: Vec<SlotReport<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +88,17 @@ struct Identity<'a> {
     tool_version: Option<&'a str>,
 }
 
+/// The signed metadata of a package without a seal, under their own names.
+#[derive(Serialize)]
+struct UnsealedReport<'a> {
+    /// `build.tool`.
+    tool: &'a str,
+    /// `execution.command`, one line of text.
+    command: Option<&'a str>,
+    /// How many setup commands run before the first start.
+    setup_commands: usize,
+}
+
 #[derive(Serialize)]
 struct LauncherReport {
     size: u64,
@@ -100,6 +114,18 @@ struct SlotReport<'a> {
     sha256: Option<Sha256>,
     #[serde(flatten)]
     metadata: Option<SlotDetails<'a>>,
+    #[serde(flatten)]
+    unsealed: Option<UnsealedDetails<'a>>,
+}
+
+/// What the metadata of a package without a seal say of a slot.
+#[derive(Serialize)]
+struct UnsealedDetails<'a> {
+    /// Inside the work environment; empty for its top.
+    target: &'a str,
+    operations: String,
+    lifecycle: &'a str,
+    mode: String,
 }
 
 /// What only sealed metadata say of a slot.
@@ -140,6 +166,7 @@ impl<'a> Report<'a> {
             identity: Identity::of(inspection),
             build_timestamp: inspection.index.build_timestamp,
             run: metadata.map(|metadata| &metadata.pspf.run),
+            unsealed: inspection.unsealed.as_ref().map(|package| UnsealedReport::of(&package.metadata)),
             launcher: LauncherReport {
                 size: launcher.map_or(inspection.index.launcher_size, |LauncherMetadata { size, .. }| size),
                 sha256: launcher.map(|LauncherMetadata { sha256, .. }| sha256),
@@ -148,6 +175,16 @@ impl<'a> Report<'a> {
             layout: layout.then(|| LayoutReport::of(inspection)),
             files: files.then(|| Files::of(inspection)),
             of: inspection.status,
+        }
+    }
+}
+
+impl<'a> UnsealedReport<'a> {
+    fn of(metadata: &'a UnsealedMetadata) -> Self {
+        Self {
+            tool: &metadata.build.tool,
+            command: metadata.execution.command.as_deref(),
+            setup_commands: metadata.setup_commands.as_ref().map_or(0, Vec::len),
         }
     }
 }
@@ -178,7 +215,13 @@ impl<'a> Identity<'a> {
         let package = inspection.unsealed.as_ref()?;
         let identity = &package.metadata.package;
         let (package, version) = (identity.name.as_str(), identity.version.as_str());
-        Some(Self { package, version, description: identity.description.as_deref(), platform: None, tool_version: None })
+        Some(Self {
+            package,
+            version,
+            description: identity.description.as_deref(),
+            platform: None,
+            tool_version: None,
+        })
     }
 }
 
@@ -194,9 +237,21 @@ fn slots(inspection: &Inspection) -> Vec<SlotReport<'_>> {
             stored_size: metadata.map(|slot| slot.stored_size).or(span.map(|span| span.len)),
             sha256: metadata.map(|slot| slot.sha256).or(unsealed.get(position).map(|slot| slot.sha256)),
             metadata: metadata.map(SlotDetails::new),
+            unsealed: unsealed.get(position).map(UnsealedDetails::new),
         }
     };
     (0..count).map(slot).collect()
+}
+
+impl<'a> UnsealedDetails<'a> {
+    fn new(slot: &'a UnsealedSlot) -> Self {
+        Self {
+            target: slot.target.as_ref().map_or("", |target| target.as_str()),
+            operations: slot.operations_text(),
+            lifecycle: &slot.lifecycle,
+            mode: format!("{:04o}", slot.permissions),
+        }
+    }
 }
 
 impl<'a> SlotDetails<'a> {
@@ -299,6 +354,14 @@ impl Report<'_> {
         if let Some(run) = self.run {
             self.print_run(run, out)?;
         }
+        if let Some(unsealed) = &self.unsealed {
+            self.line("made by", harmless(unsealed.tool), out)?;
+            self.line("command", unsealed.command.map_or_else(|| "none".to_owned(), harmless), out)?;
+            if unsealed.setup_commands > 0 {
+                let commands = if unsealed.setup_commands == 1 { "command" } else { "commands" };
+                self.line("setup", format!("{} {commands}, before the first start", unsealed.setup_commands), out)?;
+            }
+        }
         let digest = self.launcher.sha256.map(|sha256| format!(", sha256 {sha256}")).unwrap_or_default();
         self.line("launcher", format!("{}{digest}", size(self.launcher.size)), out)?;
         self.print_slots(out)
@@ -332,7 +395,15 @@ impl Report<'_> {
         for (number, (slot, name)) in self.slots.iter().zip(&names).enumerate() {
             let stored = slot.stored_size.map_or_else(|| "?".to_owned(), size);
             let details = match &slot.metadata {
-                None => format!("{stored} stored"),
+                None => match &slot.unsealed {
+                    None => format!("{stored} stored"),
+                    Some(slot) => {
+                        let place = if slot.target.is_empty() { "at the top" } else { "as" };
+                        let target = format!("{place} {}", harmless(slot.target));
+                        let (operations, lifecycle) = (&slot.operations, harmless(slot.lifecycle));
+                        format!("{operations:8}  {lifecycle}  {}  {stored} stored, {}", slot.mode, target.trim_end())
+                    }
+                },
                 Some(slot) => {
                     let platform = slot.platform.map(|platform| format!(" {platform}")).unwrap_or_default();
                     let entries = slot.index.as_ref().map(|index| match index.entries {

@@ -25,6 +25,7 @@ mod inspect_report;
 mod interrupt;
 mod key_command;
 mod keyfile;
+mod launcher_command;
 mod links;
 mod manifest;
 mod memory;
@@ -111,6 +112,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sign(args) => sign_command::run(&args, out)?,
         Command::Key(args) => key_command::run(&args, out)?,
         Command::Cache(args) => cache_command::run(&args, out)?,
+        Command::Launcher(args) => launcher_command::run(&args, out)?,
     }
     Ok(ExitCode::SUCCESS)
 }

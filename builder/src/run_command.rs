@@ -80,7 +80,10 @@ fn hold_to_keys(anchors: &Anchors, signers: &[PublicKey]) -> anyhow::Result<()> 
         return Ok(());
     }
     let who: Vec<_> = signers.iter().map(|signer| format!("ed25519:{}", signer.fingerprint())).collect();
-    Failure::new(Class::Trust, format!("none of the keys that were given signed it; its signers are {}", who.join(", ")))
-        .hint("do not use it, unless one of its signers is known to you: then name that key")
-        .err()
+    Failure::new(
+        Class::Trust,
+        format!("none of the keys that were given signed it; its signers are {}", who.join(", ")),
+    )
+    .hint("do not use it, unless one of its signers is known to you: then name that key")
+    .err()
 }

@@ -11,7 +11,9 @@ use pspf_format::{Class, LauncherMetadata, Platform, Sha256};
 use crate::failure::{At, Failure, shown};
 
 /// The stub that `build.rs` built.
-const BUILT_IN: &[u8] = include_bytes!(env!("PSPF_STUB"));
+pub(crate) const BUILT_IN: &[u8] = include_bytes!(env!("PSPF_STUB"));
+/// The one that starts packages without a seal too.
+pub(crate) const UNSEALED: &[u8] = include_bytes!(env!("PSPF_STUB_UNSEALED"));
 
 /// A launcher that can stand in front of a package.
 #[derive(Debug)]

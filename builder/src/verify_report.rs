@@ -240,7 +240,7 @@ pub(crate) fn print_file(examined: &Examined, anchors: &Anchors, out: &mut dyn W
     print_slots(examined, out)?;
     if let Some(coverage) = partial {
         let (covered, total) = (size(coverage.bytes_covered), size(coverage.bytes_total));
-        line("signed", format!("{covered} of {total}; anybody can change all the rest:"), out)?;
+        line("signed", format!("{covered} of {total}; no signature reaches the rest:"), out)?;
         for part in &coverage.uncovered {
             let end = part.span.offset.saturating_add(part.span.len);
             line("", format!("{:#x}..{end:#x}  {} ({})", part.span.offset, part.what, size(part.span.len)), out)?;
@@ -285,7 +285,11 @@ fn print_slots(examined: &Examined, out: &mut dyn Write) -> io::Result<()> {
     let count = |status| slots.iter().filter(|slot| slot.status == status).count();
     let matching = count(SlotStatus::Match) + count(SlotStatus::FramesMatch);
     let unchecked = count(SlotStatus::Unchecked);
-    let decoded = if slots.iter().all(|slot| slot.decoded) { ", decoded and compared with their index" } else { "" };
+    let decoded = match slots.iter().all(|slot| slot.decoded) {
+        true if slots.iter().all(|slot| slot.signed.is_some()) => ", decoded and compared with their index",
+        true => ", decoded",
+        false => "",
+    };
     let rest = if unchecked > 0 { format!(", {unchecked} not checked") } else { String::new() };
     line("slots", format!("{matching} of {} as signed{decoded}{rest}", slots.len()), out)?;
     for slot in slots.iter().filter(|slot| slot.status == SlotStatus::Mismatch) {

@@ -141,14 +141,20 @@ fn of_slots(slots: [(SlotMetadata, Vec<u8>); 2], signers: &[&SecretKey]) -> Samp
     Sample { bytes, layout }
 }
 
-/// A package as the reference tools make them: no seal; one slot of these bytes, 3 bytes after the table; 5 bytes of
-/// nothing before the trailer.
+/// A package as the reference builder in Rust makes it: no seal; slots of these bytes, 3 bytes after the table; 5 bytes
+/// of nothing before the trailer.
 pub(crate) fn unsealed(signer: &SecretKey, slots: &[&[u8]]) -> Vec<u8> {
+    let id = |number: usize| format!("s{number}\u{1b}");
     let described = slots.iter().enumerate().map(|(number, content)| {
-        serde_json::json!({ "slot": number, "id": format!("s{number}\u{1b}"), "checksum": format!("sha256:{}", Sha256::of(content)) })
+        serde_json::json!({
+            "slot": number, "id": id(number), "target": format!("t{number}"), "size": content.len(),
+            "checksum": format!("sha256:{}", Sha256::of(content)), "operations": "raw", "purpose": "data",
+            "lifecycle": "runtime",
+        })
     });
     let json = serde_json::json!({
         "package": { "name": "foreign\u{1b}", "version": "2" }, "slots": described.collect::<Vec<_>>(), "other": [1],
+        "build": { "tool": "flavor-rs" },
     });
     let json = serde_json::to_vec(&json).unwrap();
     let stored = gzip(&json);
@@ -164,15 +170,18 @@ pub(crate) fn unsealed(signer: &SecretKey, slots: &[&[u8]]) -> Vec<u8> {
     index.slot_count = slots.len() as u32;
     index.slot_table_size = 64 * slots.len() as u64;
     let mut offset = index.slot_table_offset + index.slot_table_size + 3;
-    for slot in slots {
+    for (number, slot) in slots.iter().enumerate() {
         let mut row = SlotDescriptor::from_bytes(&[0; 64]).unwrap();
-        (row.offset, row.size) = (offset, slot.len() as u64);
+        (row.id, row.name_hash) = (number as u64, Sha256::of(id(number).as_bytes()).short());
+        (row.offset, row.size, row.original_size) = (offset, slot.len() as u64, slot.len() as u64);
+        (row.checksum, row.lifecycle, row.priority) = (Sha256::of(slot).short(), 2, 1);
+        row.permissions = 0o600;
         offset += row.size;
         bytes.extend(row.to_bytes());
     }
-    bytes.extend([1; 3]);
+    bytes.extend([0; 3]);
     slots.iter().for_each(|slot| bytes.extend(*slot));
-    bytes.extend([2; 5]);
+    bytes.extend([0; 5]);
     index.package_size = bytes.len() as u64 + 8200;
     index.public_key = *signer.public_key().as_bytes();
     index.integrity_signature[..64].copy_from_slice(&signer.sign(&json).to_bytes());

@@ -285,8 +285,7 @@ fn a_package_without_a_seal_is_held_to_what_was_signed() {
     // What was asked for and could not be done is never a success.
     folder.write("u.psp", &bytes);
     let (code, json) = folder.json("@u.psp --allow-unsealed --key @1.pub --deep");
-    assert_eq!((code, &json["files"][0]["result"]), (2, &"undecided".into()));
-    assert!(json["files"][0]["skipped"][0].as_str().unwrap().starts_with("deep: "));
+    assert_eq!((code, &json["files"][0]["slots"][1]["decoded"]), (0, &true.into()), "{json}");
     folder.write("none.psp", &unsealed(&key(1), &[]));
     let (code, json) = folder.json("@none.psp --allow-unsealed --key @1.pub");
     assert_eq!((code, json["files"][0]["skipped"].as_array().unwrap().len()), (2, 1), "{json}");

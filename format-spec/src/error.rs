@@ -45,6 +45,12 @@ pub enum Error {
     /// The bytes of a slot without a seal are not the signed ones (SPEC §8.5).
     #[cfg(feature = "tools")]
     UnsealedSlot { slot: String, expected: Sha256, found: Sha256 },
+    /// A field of a slot descriptor is not what follows from the signed metadata (SPEC §8.5).
+    #[cfg(feature = "tools")]
+    UnsealedField { slot: String, field: &'static str },
+    /// A field of the index is not what follows from the signed metadata (SPEC §8.5).
+    #[cfg(feature = "tools")]
+    UnsealedIndex { field: &'static str },
     /// Two parts of a package without a seal overlap (SPEC §8.5).
     #[cfg(feature = "tools")]
     Overlap { offset: u64 },
@@ -96,7 +102,7 @@ impl Error {
             | Self::Changed
             | Self::Content { .. } => Class::Integrity,
             #[cfg(feature = "tools")]
-            Self::UnsealedSlot { .. } => Class::Integrity,
+            Self::UnsealedSlot { .. } | Self::UnsealedField { .. } | Self::UnsealedIndex { .. } => Class::Integrity,
             Self::SignedTwice { .. } => Class::Usage,
             _ => Class::Format,
         }
@@ -113,7 +119,9 @@ impl Error {
             | Self::SlotDigest { .. }
             | Self::Padding { .. } => "the file was changed after it was signed; get a fresh copy",
             #[cfg(feature = "tools")]
-            Self::UnsealedSlot { .. } => "the file was changed after it was signed; get a fresh copy",
+            Self::UnsealedSlot { .. } | Self::UnsealedField { .. } | Self::UnsealedIndex { .. } => {
+                "the file was changed after it was signed; get a fresh copy"
+            }
             Self::FileLength { expected, found } if found < expected => "the file was cut short; get a fresh copy",
             Self::FileLength { .. } => "something was appended to the file; get a fresh copy",
             Self::FormatVersion { .. } | Self::SealVersion { .. } => "a newer pspf may be able to read it",
@@ -156,6 +164,14 @@ impl fmt::Display for Error {
             #[cfg(feature = "tools")]
             Self::UnsealedSlot { slot, expected, found } => {
                 write!(f, "slot `{}`: SHA-256 is {found}, signed is {expected}", Shown(slot))
+            }
+            #[cfg(feature = "tools")]
+            Self::UnsealedField { slot, field } => {
+                write!(f, "slot `{}`: `{field}` in the slot table is not what the signed metadata give", Shown(slot))
+            }
+            #[cfg(feature = "tools")]
+            Self::UnsealedIndex { field } => {
+                write!(f, "index: `{field}` is not what the tool writes that signed the metadata")
             }
             #[cfg(feature = "tools")]
             Self::Overlap { offset } => write!(f, "two parts of the package overlap at {offset:#x}"),

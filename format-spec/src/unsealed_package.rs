@@ -40,6 +40,19 @@ impl UnsealedSlot {
         self.operations.first() == Some(&Operation::Tar)
     }
 
+    /// The operations as text, as SPEC §4.2 writes them.
+    pub fn operations_text(&self) -> String {
+        let name = |operation: &Operation| match operation {
+            Operation::Tar => "tar",
+            Operation::Gzip => "gzip",
+            Operation::Bzip2 => "bzip2",
+            Operation::Xz => "xz",
+            Operation::Zstd => "zstd",
+        };
+        let names: Vec<_> = self.operations.iter().map(name).collect();
+        if names.is_empty() { "raw".to_owned() } else { names.join("|") }
+    }
+
     /// Whether it is gone once the setup is done.
     pub fn is_init(&self) -> bool {
         self.lifecycle == "init"
@@ -152,7 +165,7 @@ fn slots(
     });
     let slots = slots.collect::<Result<_, _>>()?;
     if !attested && index.attestation_sbom_digest != [0; 64] {
-        return Err(Error::Index { field: "attestation_sbom_digest", expected: "zero without an attestation" });
+        return Err(Error::UnsealedIndex { field: "attestation_sbom_digest" });
     }
     Ok(slots)
 }
@@ -165,10 +178,7 @@ fn attestation(index: &IndexBlock, slot: &UnsealedSlotMetadata) -> Result<Sha256
     let digits = core::str::from_utf8(&index.attestation_sbom_digest).ok();
     let digest = digits.and_then(Sha256::from_hex);
     let agrees = |digest: &Sha256| slot.checksum.len() == 16 && digest.to_string().starts_with(&slot.checksum);
-    digest.filter(agrees).ok_or(Error::Index {
-        field: "attestation_sbom_digest",
-        expected: "a digest that begins as the signed metadata say",
-    })
+    digest.filter(agrees).ok_or(Error::UnsealedIndex { field: "attestation_sbom_digest" })
 }
 
 /// The builder in Python writes the prefix of a digest twice, that in Go nothing at all.

@@ -37,7 +37,9 @@ impl UnsealedTool {
             "flavor-go" => Ok(Self::Go),
             "flavor-python" => Ok(Self::Python),
             tool => Err(Error::Json {
-                reason: alloc::format!("`build.tool` is `{tool}`, which is none of flavor-rs, flavor-go, flavor-python"),
+                reason: alloc::format!(
+                    "`build.tool` is `{tool}`, which is none of flavor-rs, flavor-go, flavor-python"
+                ),
             }),
         }
     }
@@ -93,9 +95,14 @@ impl UnsealedTool {
             plain.then(|| u16::from_str_radix(digits, 8).ok()).flatten()
         };
         match (self, text) {
-            (Self::Python, None | Some("")) => Some(0o644),
-            // What it makes of other text is not known.
-            (Self::Python, Some(text)) => octal(text.strip_prefix("0o").unwrap_or(text)),
+            // What it makes of these is not known.
+            (Self::Python, Some(text)) if text.contains(['_', '+', '-']) => None,
+            (Self::Python, text) => {
+                let digits = text.map(str::trim).map(|text| text.strip_prefix("0o").unwrap_or(text));
+                let bits = digits.and_then(|digits| u64::from_str_radix(digits, 8).ok());
+                // The low and the high byte are stored, and no more.
+                Some(bits.map_or(0o644, |bits| (bits & 0xFFFF) as u16))
+            }
             (Self::Go, Some("0")) | (_, None) => Some(0o600),
             (Self::Go, Some(text)) => Some(octal(text).unwrap_or(0o600)),
             (Self::Rust, Some(text)) => Some(octal(text).filter(|&bits| bits != 0).unwrap_or(0o600)),
@@ -113,8 +120,18 @@ impl UnsealedTool {
 
     fn lifecycle(self, word: &str) -> u8 {
         const WORDS: [&str; 12] = [
-            "init", "startup", "runtime", "shutdown", "cache", "temporary", "lazy", "eager", "dev", "config",
-            "platform", "attestation",
+            "init",
+            "startup",
+            "runtime",
+            "shutdown",
+            "cache",
+            "temporary",
+            "lazy",
+            "eager",
+            "dev",
+            "config",
+            "platform",
+            "attestation",
         ];
         const RUNTIME: u8 = 2;
         let word = self.word(word);
@@ -137,9 +154,7 @@ impl UnsealedTool {
         sha256: Sha256,
     ) -> Result<(Vec<Operation>, u16), Error> {
         let named = if self == Self::Go { &slot.target } else { &slot.id };
-        let wrong = |field: &str| Error::Json {
-            reason: alloc::format!("slot `{}`: `{field}` is not what the metadata give", slot.id),
-        };
+        let wrong = |field: &'static str| Error::UnsealedField { slot: slot.id.clone(), field };
         let operations = self.operations(&slot.operations).ok_or_else(|| wrong("operations"))?;
         let permissions = self.permissions(slot.permissions.as_deref()).ok_or_else(|| wrong("permissions"))?;
         if operations.len() > 8 || operations.iter().skip(1).any(|operation| *operation == Tar) {
@@ -208,7 +223,7 @@ impl UnsealedTool {
         ];
         let last = [("attestation_policy_hash", named(&index.attestation_policy_hash, policy))];
         match fields.iter().chain(&last).find(|(_, holds)| !holds) {
-            Some((field, _)) => Err(Error::Index { field, expected: "what the tool that made the package writes" }),
+            Some((field, _)) => Err(Error::UnsealedIndex { field }),
             None => Ok(()),
         }
     }

@@ -7,8 +7,7 @@ use serde_json::Value;
 use crate::common::{key, raw};
 use crate::input::Input;
 
-const JSON: &str =
-    r#"{"format":"PSPF/2025","package":{"name":"a","version":"1"},"slots":[{"id":"s","checksum":"sha256:CHECKSUM"}]}"#;
+const JSON: &str = r#"{"format":"PSPF/2025","package":{"name":"a","version":"1"},"build":{"tool":"flavor-go"},"slots":[{"slot":0,"id":"s","target":"t","size":19,"checksum":"sha256:CHECKSUM","operations":"raw","purpose":"","lifecycle":"init","permissions":"0755"}],"execution":{"command":"{workenv}/t 'a b'","env":{"A":"{slot:0}"}},"setup_commands":[{"type":"chmod","path":"{workenv}/*","mode":"700"}],"runtime":{"env":{"unset":["A*"],"map":{"B":"C"}}},"workenv":{"directories":[{"path":"{workenv}/tmp","mode":"0700"}]}}"#;
 
 /// The first byte decides on the metadata; then come changes to table and index.
 pub fn target(data: &[u8]) {
@@ -23,9 +22,19 @@ pub fn target(data: &[u8]) {
         json = input.bytes(len).to_vec();
     }
     let metadata = raw::gzip(&json);
+    let is_signed_as_written = json == JSON.replace("CHECKSUM", &Sha256::of(slot).to_string()).into_bytes();
     let mut table = vec![0; 64];
+    // As the builder in Go writes it.
+    raw::put(&mut table, 8, &raw::sha256(b"t")[..8]);
     raw::put(&mut table, 24, &(slot.len() as u64).to_le_bytes());
+    raw::put(&mut table, 32, &(slot.len() as u64).to_le_bytes());
+    raw::put(&mut table, 48, &raw::sha256(slot)[..8]);
+    raw::put(&mut table, 58, &[128]);
+    raw::put(&mut table, 62, &0o755_u16.to_le_bytes());
+    let written = table.clone();
     input.edit(&mut table, true);
+    let held = |table: &[u8]| [&table[..16], &table[24..]].concat();
+    let is_other_table = held(&table) != held(&written);
     let mut file = [&slot[..], &metadata, &table].concat();
     let mut index = vec![0; raw::INDEX];
     let number = |index: &mut Vec<u8>, at: usize, value: usize| raw::put(index, at, &(value as u64).to_le_bytes());
@@ -36,6 +45,7 @@ pub fn target(data: &[u8]) {
     number(&mut index, 40, slot.len() + metadata.len());
     number(&mut index, 48, 64);
     raw::put(&mut index, 56, &1_u32.to_le_bytes());
+    raw::put(&mut index, 1376, raw::hex(&raw::sha256(key(1).public_key().as_bytes())).as_bytes());
     raw::put(&mut index, 64, key(1).public_key().as_bytes());
     raw::put(&mut index, 96, &raw::sha256(&metadata));
     raw::put(&mut index, 128, &key(1).sign(&json).to_bytes());
@@ -61,6 +71,8 @@ pub fn target(data: &[u8]) {
         assert!(opened.is_err());
     }
     if let Ok(package) = opened {
+        // Everything of a descriptor but the place follows from what is signed.
+        assert!(!(is_signed_as_written && is_other_table), "a slot table that nobody signed");
         assert_eq!(package.signer, key(1).public_key());
         for slot in &package.slots {
             assert!(slot.span.end().is_some_and(|end| end <= len));

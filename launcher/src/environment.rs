@@ -49,11 +49,7 @@ impl Environment {
     ///
     /// # Errors
     /// Those of `expand`.
-    pub fn apply<E>(
-        &mut self,
-        rules: &EnvRules,
-        mut expand: impl FnMut(&str) -> Result<CString, E>,
-    ) -> Result<(), E> {
+    pub fn apply<E>(&mut self, rules: &EnvRules, mut expand: impl FnMut(&str) -> Result<CString, E>) -> Result<(), E> {
         let passed = |name: &[u8]| rules.pass.iter().any(|pattern| matches(pattern.as_bytes(), name));
         // The caller's values, before `unset` takes them.
         let mut mapped = Vec::new();

@@ -41,4 +41,4 @@ pub use launch::{Invocation, launch, run_package};
 pub use package_file::PackageFile;
 pub use progress::Progress;
 pub use slot_reader::slot_index;
-pub use stub::{MARKER, panicked, stub};
+pub use stub::{MARKER, own_file, panicked, stub};

@@ -64,8 +64,11 @@ fn print(text: &str) -> Result<(), Error> {
 }
 
 /// Opens the running file itself: never by a name that somebody chose, except where /proc is missing.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be read.
 #[inline(never)]
-fn own_file() -> Result<(OwnedFd, CString), Error> {
+pub fn own_file() -> Result<(OwnedFd, CString), Error> {
     const OWN: &CStr = c"/proc/self/exe";
     match disk::open(OWN) {
         Ok(file) => {

@@ -18,6 +18,7 @@ mod process;
 mod seal;
 mod slot;
 mod trust;
+mod unsealed;
 
 use std::io::Write;
 

@@ -14,6 +14,7 @@ mod power;
 mod refused;
 mod subject;
 mod tracer;
+mod unsealed;
 
 /// Says that something was not looked at, and why. Not by the macro: what that prints is kept from whoever reads.
 fn not_run(what: &str) {

@@ -8,6 +8,7 @@ mod cache_removal;
 mod cache_sharing;
 mod cache_warm;
 mod compat;
+mod flavor_pack;
 mod machine;
 mod names;
 mod pack_limits;
@@ -20,7 +21,10 @@ mod round_trip;
 mod security;
 mod self_service;
 mod signals;
+mod tampered;
 mod tidy;
+mod unsealed;
+mod unsealed_cases;
 mod vectors;
 mod verify;
 

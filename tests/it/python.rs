@@ -15,14 +15,14 @@ use crate::as_both;
 const PROGRAM: &str = "import json,ssl,asyncio;print('ok')";
 
 /// The interpreter of this machine.
-struct Python {
+pub(crate) struct Python {
     prefix: PathBuf,
     program: PathBuf,
     stdlib: PathBuf,
 }
 
 impl Python {
-    fn find() -> Self {
+    pub(crate) fn find() -> Self {
         need("python3");
         let code = "import os,sys,sysconfig\nprint(sys.base_prefix)\n\
             print(os.path.realpath(getattr(sys,'_base_executable',sys.executable)))\n\
@@ -47,7 +47,7 @@ impl Python {
     }
 
     /// The smallest copy that runs programs: the interpreter, its shared library, the standard library.
-    fn copy(&self, to: &Path) {
+    pub(crate) fn copy(&self, to: &Path) {
         fs::create_dir_all(to.join("bin")).unwrap();
         forks::copy(&self.program, &to.join("bin/python3"));
         let library = self.prefix.join("lib");

@@ -14,7 +14,7 @@ use crate::compat::{hold_arguments, pack, sources, stored};
 const RELEASE: &str = "flavorpack==0.5.4";
 
 /// An environment of Python with the release in it, made once for all later runs.
-fn release() -> &'static Path {
+pub(crate) fn release() -> &'static Path {
     static RELEASED: OnceLock<PathBuf> = OnceLock::new();
     RELEASED.get_or_init(|| {
         need("python3");
@@ -32,13 +32,13 @@ fn release() -> &'static Path {
     })
 }
 
-fn step(command: &mut Command, hint: &str) {
+pub(crate) fn step(command: &mut Command, hint: &str) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; {hint}"));
     assert!(output.status.success(), "{command:?}: {}; {hint}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// One of its prebuilt programs.
-fn helper(name: &str) -> PathBuf {
+pub(crate) fn helper(name: &str) -> PathBuf {
     let lib = fs::read_dir(release().join("lib")).unwrap().flatten().next().expect("one version of Python").path();
     let helper = lib.join("site-packages/flavor/helpers/bin").join(format!("{name}-0.5.4-linux_amd64"));
     assert!(helper.exists(), "{}", helper.display());

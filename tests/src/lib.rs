@@ -14,6 +14,7 @@ pub mod sandbox;
 pub mod snapshot;
 pub mod trace;
 pub mod tree_files;
+pub mod unsealed;
 pub mod vectors;
 
 pub use programs::{Packed, need, probe, probe_package, pspf, stub};

@@ -62,7 +62,9 @@ pub(crate) fn decoded<T>(
         let taken = take(&mut *reader);
         // An archive ends before its stream does.
         match taken {
-            Ok(taken) => io::copy(&mut reader, &mut io::sink()).map(|_| taken).map_err(|error| Error::content(&slot.id, error)),
+            Ok(taken) => {
+                io::copy(&mut reader, &mut io::sink()).map(|_| taken).map_err(|error| Error::content(&slot.id, error))
+            }
             Err(error) => Err(error),
         }
     };

@@ -47,6 +47,11 @@ pub enum Error {
         /// Which rule.
         reason: String,
     },
+    /// The command line, or a variable that steers, is wrong.
+    Usage {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The program is not there.
     EntryMissing {
         /// The program.
@@ -75,6 +80,7 @@ impl Error {
             Self::Content { .. } | Self::Metadata { .. } => Class::Format,
             Self::Setup { .. } => Class::Exec,
             Self::Policy { .. } => Class::Trust,
+            Self::Usage { .. } => Class::Usage,
             Self::EntryMissing { .. } => Class::Entry,
         }
     }
@@ -87,6 +93,7 @@ impl Error {
                 Some("free some space, or name a directory with more (PSPF_CACHE_DIR for the cache)")
             }
             Self::Setup { .. } => Some("nothing was started; the next start tries it again"),
+            Self::Usage { .. } => Some("use verify, info or version"),
             Self::EntryMissing { .. } => Some("a package runs its own programs; only a bare name is looked up in PATH"),
             _ => None,
         }
@@ -112,6 +119,7 @@ impl fmt::Display for Error {
                 output.lines().try_for_each(|line| write!(f, "\n  | {}", Shown(line)))
             }
             Self::Policy { reason } => write!(f, "the package's policy: {}", Shown(reason)),
+            Self::Usage { reason } => f.write_str(reason),
             Self::EntryMissing { program } => write!(f, "program `{}` is not there", shown(program)),
         }
     }

@@ -15,7 +15,6 @@ use crate::Error;
 use crate::environment::of_setup;
 use crate::start::program;
 use crate::text::{Places, matches};
-use crate::unpack::make_directories;
 
 /// How much of a failed command's output is shown.
 const SHOWN: u64 = 4096;
@@ -35,7 +34,7 @@ pub(crate) fn run(places: Places<'_>, caller: &Environment) -> Result<(), Error>
             SetupCommand::WriteFile { path, content } => {
                 let path = places.path_inside(path)?;
                 if let Some(parent) = path.parent() {
-                    make_directories(parent)?;
+                    fs::create_dir_all(parent).map_err(Error::io("creating", parent))?;
                 }
                 let content = places.expand(content, false);
                 fs::write(&path, content.as_bytes()).map_err(Error::io("writing", &path))?;

@@ -93,12 +93,19 @@ pub(crate) fn program(word: &OsStr, workenv: &Path, environment: &Environment) -
         |path: &Path| path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
     if word.as_bytes().contains(&b'/') {
         let path = workenv.join(path);
-        return if path.exists() { Ok(path) } else { Err(Error::EntryMissing { program: path }) };
+        // A bare name, which the builder in Python takes for one at the top of the work environment.
+        let in_bin = workenv.join("bin").join(path.file_name().unwrap_or_default());
+        let is_top = path.parent() == Some(workenv);
+        return match path.exists() {
+            true => Ok(path),
+            false if is_top && is_program(&in_bin) => Ok(in_bin),
+            false => Err(Error::EntryMissing { program: path }),
+        };
     }
     let own = [workenv.join("bin").join(path), workenv.join(path)];
     let others = environment.get("PATH").unwrap_or_default().split(|byte| *byte == b':');
-    let others = others.filter(|folder| folder.starts_with(b"/")).map(|folder| Path::new(OsStr::from_bytes(folder)).join(path));
+    let others =
+        others.filter(|folder| folder.starts_with(b"/")).map(|folder| Path::new(OsStr::from_bytes(folder)).join(path));
     let found = own.into_iter().chain(others).find(|path| is_program(path));
     found.ok_or_else(|| Error::EntryMissing { program: path.to_owned() })
 }
-

@@ -48,7 +48,8 @@ impl Places<'_> {
             _ => {
                 let number: usize = name.strip_prefix("slot:").filter(|_| slots)?.parse().ok()?;
                 let slot = self.package.slots.get(number)?;
-                let path = slot.target.as_ref().map_or_else(|| self.workenv.join(""), |path| self.workenv.join(path.as_str()));
+                let path =
+                    slot.target.as_ref().map_or_else(|| self.workenv.join(""), |path| self.workenv.join(path.as_str()));
                 Some(path.into_os_string().into_vec())
             }
         }

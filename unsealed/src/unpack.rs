@@ -38,7 +38,8 @@ impl Modes {
     pub(crate) fn set(mut self) -> Result<(), Error> {
         self.0.sort();
         for (path, mode) in self.0.into_iter().rev() {
-            fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(Error::io("setting the mode of", &path))?;
+            fs::set_permissions(&path, Permissions::from_mode(mode))
+                .map_err(Error::io("setting the mode of", &path))?;
         }
         Ok(())
     }

@@ -5,13 +5,13 @@ use std::ffi::{CString, OsStr};
 use std::fs::{self, DirBuilder, File, FileTimes};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use pspf_format::Sha256;
-use pspf_launcher::PackageFile;
 use pspf_launcher::Environment;
+use pspf_launcher::PackageFile;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::text::Places;
@@ -23,14 +23,13 @@ const MAGIC: &str = "PSPF workenv 1";
 const MAX_RECORD: u64 = 4096;
 /// How old the note of the last use may be.
 const NOTED: Duration = Duration::from_secs(3600);
+/// What stands in the place of a boot in the record of an environment that is safe on the disk.
+const DURABLE: &str = "durable";
+/// A start that comes so long after the first makes it safe: by then the system has written most of it by itself.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// The work environment of a package, made where it is not there yet.
-pub(crate) fn ready(
-    cache: &Path,
-    file: &PackageFile,
-    opened: &Opened,
-    caller: &Environment,
-) -> Result<PathBuf, Error> {
+pub(crate) fn ready(cache: &Path, file: &PackageFile, opened: &Opened, caller: &Environment) -> Result<PathBuf, Error> {
     let package = opened.package();
     let folder = Folder::open(cache, package.id)?;
     if let Some(path) = folder.committed() {
@@ -42,7 +41,9 @@ pub(crate) fn ready(
         return Ok(path);
     }
     folder.reclaim();
-    let made = tempfile::Builder::new().prefix(&folder.prefix()).rand_bytes(16).tempdir_in(&folder.path);
+    let mut builder = tempfile::Builder::new();
+    builder.rand_bytes(16).permissions(fs::Permissions::from_mode(0o700));
+    let made = builder.prefix(&folder.prefix()).tempdir_in(&folder.path);
     let made = made.map_err(Error::io("creating a directory in", &folder.path))?;
     let path = made.path();
     let directory = File::open(path).map_err(Error::io("opening", path))?;
@@ -54,8 +55,12 @@ pub(crate) fn ready(
         remove_tree(path);
         return Err(error);
     }
-    rustix::fs::syncfs(&directory).map_err(|errno| Error::io("syncing", path)(errno.into()))?;
-    folder.commit(path)?;
+    // To wait for the disk, which others may keep busy, is for a later start.
+    let boot = boot_id();
+    if boot == DURABLE {
+        sync(&directory, path)?;
+    }
+    folder.commit(path, &boot)?;
     Ok(made.keep())
 }
 
@@ -137,8 +142,12 @@ impl Folder {
         let mut text = String::new();
         Read::by_ref(&mut file).take(MAX_RECORD).read_to_string(&mut text).ok()?;
         let (body, digest) = text.strip_suffix('\n')?.rsplit_once('\n')?;
-        let (magic, name) = body.split_once('\n')?;
+        let [magic, boot, name] = body.split('\n').collect::<Vec<_>>().try_into().ok()?;
         let is_whole = magic == MAGIC && digest == Sha256::of(body.as_bytes()).to_string();
+        // What another boot left unwritten may be lacking.
+        if boot != DURABLE && boot != boot_id() {
+            return None;
+        }
         if !is_whole || name.contains('/') || !name.starts_with(&self.prefix()) || !is_ours(&found) {
             return None;
         }
@@ -147,24 +156,32 @@ impl Folder {
         if !directory.is_dir() || !is_ours(&directory) || directory.mode() & 0o022 != 0 {
             return None;
         }
-        let is_old = found.modified().ok()?.elapsed().is_ok_and(|age| age > NOTED);
-        if is_old {
+        let age = found.modified().ok()?.elapsed().unwrap_or_default();
+        if boot != DURABLE && age > SETTLED {
+            let directory = File::open(&path).ok()?;
+            let _ = sync(&directory, &path).and_then(|()| self.commit(&path, DURABLE));
+        } else if age > NOTED {
             let now = FileTimes::new().set_modified(SystemTime::now());
             let _ = File::options().write(true).custom_flags(flags).open(self.record()).map(|file| file.set_times(now));
         }
         Some(path)
     }
 
-    /// Writes the record, after all that it speaks of is on the disk.
-    fn commit(&self, path: &Path) -> Result<(), Error> {
+    /// Writes the record: what it speaks of is on the disk, or in the memory of this boot of the machine.
+    fn commit(&self, path: &Path, boot: &str) -> Result<(), Error> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let body = format!("{MAGIC}\n{name}");
+        let body = format!("{MAGIC}\n{boot}\n{name}");
         let text = format!("{body}\n{}\n", Sha256::of(body.as_bytes()));
         let failed = |error| Error::io("writing", &self.record())(error);
-        let mut record = tempfile::NamedTempFile::new_in(&self.path).map_err(failed)?;
-        record.write_all(text.as_bytes()).and_then(|()| record.as_file().sync_all()).map_err(failed)?;
-        record.persist(self.record()).map_err(|error| failed(error.error))?;
-        File::open(&self.path).and_then(|folder| folder.sync_all()).map_err(failed)
+        // Under a name that whoever comes next takes for something left over, unless it is locked.
+        let record = tempfile::Builder::new().prefix(&self.prefix()).tempfile_in(&self.path);
+        let mut record = record.map_err(failed)?;
+        let _ = flock(record.as_file(), FlockOperation::NonBlockingLockExclusive);
+        record.write_all(text.as_bytes()).map_err(failed)?;
+        if boot == DURABLE {
+            record.as_file().sync_all().map_err(failed)?;
+        }
+        record.persist(self.record()).map_err(|error| failed(error.error)).map(drop)
     }
 
     /// A lock that whoever makes this environment holds.
@@ -175,7 +192,7 @@ impl Folder {
         file.ok().filter(|file| flock(file, FlockOperation::LockExclusive).is_ok())
     }
 
-    /// Removes what first starts of this package left that were killed, and what no record names any more.
+    /// Removes what starts of this package left that were killed, and what no sound record names any more.
     fn reclaim(&self) {
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -183,14 +200,25 @@ impl Folder {
             if !name.to_string_lossy().starts_with(&self.prefix()) {
                 continue;
             }
-            let lock = File::open(&path).ok().filter(|directory| {
-                flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok()
-            });
+            let lock = File::open(&path)
+                .ok()
+                .filter(|directory| flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok());
             if lock.is_some() {
                 remove_tree(&path);
             }
         }
     }
+}
+
+/// The boot of the machine; where it does not tell, everything has to be safe at once.
+fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    if id.trim().is_empty() { DURABLE.to_owned() } else { id.trim().to_owned() }
+}
+
+/// Waits until all of a file system is on its disk: for so many files this is less work than each by itself.
+fn sync(directory: &File, path: &Path) -> Result<(), Error> {
+    rustix::fs::syncfs(directory).map_err(|errno| Error::io("syncing", path)(errno.into()))
 }
 
 /// Whether it belongs to us, or to root who may have made it ahead.

@@ -1,0 +1,152 @@
+//! Work environments of packages without a seal: made whole or not at all, whatever ends the start that makes one.
+
+use std::fs;
+use std::path::PathBuf;
+
+use pspf_tests::forge::key;
+use pspf_tests::sandbox::{names, remove_tree};
+use pspf_tests::tree_files::noise;
+use pspf_tests::unsealed::{UnsealedSlot, metadata, package};
+use pspf_tests::{Run, Sandbox, Who};
+use serde_json::json;
+
+use crate::sample;
+use crate::tracer::{Do, drive, name};
+
+/// What the setup makes, in several steps that show where one is missing.
+const SETUP: &str =
+    "#!/bin/sh\nset -e\necho half >state\nmkdir -p made\ncp data made/copy\necho x >>\"$COUNT\"\necho whole >state\n";
+const TOOL: &str = "#!/bin/sh\ncd \"${0%/*}\"\ncat state note && cmp data made/copy && test ! -e setup && echo same\n";
+const SAID: &str = "whole\nforged 1\nsame\n";
+
+struct Subject {
+    sandbox: Sandbox,
+    package: PathBuf,
+}
+
+impl Subject {
+    fn new(who: Who) -> Self {
+        let sandbox = Sandbox::new(who);
+        let launcher = sandbox.work("launcher");
+        Run::pspf(&sandbox, ["launcher", "--unsealed", "-o"]).arg(&launcher).any_stdout().run();
+        let slots = [
+            UnsealedSlot::program("tool", TOOL.as_bytes()),
+            UnsealedSlot::new("setup", "setup", "raw", 0o755, SETUP.as_bytes().to_vec()),
+            UnsealedSlot::new("data", "data", "raw", 0o600, noise(3, 200_000)),
+        ];
+        let commands = json!([
+            {"type": "write_file", "path": "{workenv}/note", "content": "{package_name} {version}\n"},
+            {"type": "execute", "command": "./setup"},
+        ]);
+        let mut metadata = metadata("{workenv}/tool", &slots, json!({ "setup_commands": commands }));
+        metadata["slots"][1]["lifecycle"] = "init".into();
+        let mut bytes = package(&fs::read(launcher).unwrap(), &metadata, &slots, &key());
+        // The lifecycle's code stands in the slot table too.
+        let table = pspf_tests::raw::index(&bytes)[40..48].try_into().map(u64::from_le_bytes).unwrap() as usize;
+        bytes[table + 64 + 57] = 0;
+        let package = sandbox.write_program("a.psp", bytes);
+        Self { sandbox, package }
+    }
+
+    fn start(&self) -> Run<'_> {
+        Run::new(&self.sandbox, &self.package).env("COUNT", self.sandbox.work("count"))
+    }
+
+    fn forget(&self) {
+        remove_tree(&self.sandbox.home().join(".cache"));
+        self.sandbox.write("count", b"");
+    }
+
+    /// The next start works unaided; after it there is one work environment and nothing of the dead.
+    #[track_caller]
+    fn starts_again(&self, told: &str) {
+        let output = self.start().spawn().wait_with_output().unwrap();
+        let said = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!((said.0.as_ref(), said.1.as_ref()), (SAID, ""), "the start after {told}");
+        let left = names(&self.sandbox.cache().join("env"));
+        let count = |end: &str| left.iter().filter(|name| name.ends_with(end)).count();
+        assert_eq!((left.len(), count(".ok"), count(".lock")), (3, 1, 1), "after {told}: {left:?}");
+    }
+}
+
+/// F01: killed at any system call of a first start.
+#[test]
+fn f01_killed_at_every_call_that_makes_a_work_environment() {
+    let subject = Subject::new(Who::Stranger);
+    subject.forget();
+    let run =
+        |visit: &mut dyn FnMut(&crate::tracer::Call) -> Do| drive(subject.start().command(), &subject.package, visit);
+    let count = run(&mut |_| Do::Go).calls;
+    let mut met = std::collections::BTreeSet::new();
+    for number in sample(count, 90) {
+        subject.forget();
+        let mut call = String::new();
+        let driven = run(&mut |now| match now.result {
+            None if now.number == number => {
+                call = name(now.nr);
+                Do::Kill
+            }
+            _ => Do::Go,
+        });
+        let told = format!("its end before call {number} of {count}, {call}");
+        let stdout = String::from_utf8_lossy(&driven.output.stdout).into_owned();
+        assert!(stdout.is_empty() || stdout == SAID, "half of it was started, {told}: {stdout}");
+        met.insert(call);
+        subject.starts_again(&told);
+    }
+    for call in ["mkdir", "write"] {
+        assert!(met.contains(call) || sample(1000, 90).len() < 1000, "no start died at {call}: {met:?}");
+    }
+}
+
+/// F04: a work environment of another boot counts only where it was made safe on the disk, which a start does that
+/// comes a minute after the first.
+#[test]
+fn f04_another_boot_takes_what_is_on_the_disk_alone() {
+    let subject = Subject::new(Who::Stranger);
+    subject.forget();
+    let env = subject.sandbox.cache().join("env");
+    let record = || env.join(names(&env).into_iter().find(|name| name.ends_with(".ok")).unwrap());
+    let made = || names(&env).into_iter().find(|name| env.join(name).is_dir()).unwrap();
+    let says = |boot: &str| {
+        let text = fs::read_to_string(record()).unwrap();
+        text.lines().nth(1) == Some(boot)
+    };
+    subject.starts_again("nothing");
+    let this_boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(says(this_boot.trim()));
+    // As a machine that was started again finds it.
+    let body = format!("PSPF workenv 1\n00000000-0000-4000-8000-000000000000\n{}", made());
+    let first = made();
+    fs::write(record(), format!("{body}\n{}\n", pspf_tests::raw::hex(&pspf_tests::raw::sha256(body.as_bytes()))))
+        .unwrap();
+    subject.starts_again("another boot");
+    assert_ne!(made(), first, "it was made anew");
+    let second = made();
+    let earlier = std::time::SystemTime::now() - std::time::Duration::from_secs(100);
+    fs::File::options().write(true).open(record()).unwrap().set_modified(earlier).unwrap();
+    subject.starts_again("a minute");
+    assert!(says("durable"));
+    assert_eq!(made(), second);
+    // A record that is not whole counts as none.
+    fs::write(record(), "PSPF workenv 1\ndurable\n").unwrap();
+    subject.starts_again("a torn record");
+    assert_ne!(made(), second);
+}
+
+/// F40: many first starts at once set it up once, and none sees another's work.
+#[test]
+fn f40_first_starts_at_once_set_up_once() {
+    for who in [Who::Caller, Who::Stranger] {
+        let subject = Subject::new(who);
+        subject.forget();
+        subject.sandbox.give(&subject.sandbox.work("count"));
+        let starts: Vec<_> = (0..8).map(|_| subject.start().spawn()).collect();
+        for start in starts {
+            let output = start.wait_with_output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), SAID, "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert_eq!(fs::read_to_string(subject.sandbox.work("count")).unwrap(), "x\n");
+        subject.starts_again("a crowd");
+    }
+}
