@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use pspf_format::{Class, Sha256};
+use pspf_format::{Class, Error as FormatError, Sha256};
 use pspf_launcher::cache::{Access, Cache, Removal, Scope, Verdict, candidates};
-use pspf_launcher::{Environment, PackageFile, Thorough, check};
+use pspf_launcher::{Environment, Error, PackageFile, Thorough, check};
+use pspf_unsealed::Opened;
 use serde::Serialize;
 
 use crate::build_cache_command::{self, BuildReport};
@@ -100,15 +101,18 @@ pub(crate) fn run(args: &CacheArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         CacheCommand::Prune { older_than, now } => {
             let unused_for = if *now { Duration::ZERO } else { DAY * (*older_than).max(1) };
             remove(&[Scope::All], unused_for, out)?;
+            remove_workenvs(None, unused_for, out)?;
             build_cache_command::prune(unused_for, out)
         }
         CacheCommand::Remove { packages, build, now } => {
-            let scopes = packages
-                .iter()
-                .map(|package| package_id(package).map(Scope::Package))
-                .collect::<Result<Vec<_>, _>>()?;
-            if !scopes.is_empty() {
-                remove(&scopes, if *now { Duration::ZERO } else { DAY }, out)?;
+            let ids = packages.iter().map(|package| package_id(package)).collect::<Result<Vec<_>, _>>()?;
+            let unused_for = if *now { Duration::ZERO } else { DAY };
+            if !ids.is_empty() {
+                let scopes: Vec<_> = ids.iter().copied().map(Scope::Package).collect();
+                remove(&scopes, unused_for, out)?;
+            }
+            for id in ids {
+                remove_workenvs(Some(id), unused_for, out)?;
             }
             if *build { build_cache_command::remove(out) } else { Ok(()) }
         }
@@ -132,6 +136,8 @@ struct Report {
     bytes: u64,
     packages: Vec<PackageReport>,
     slots: Vec<SlotReport>,
+    /// Of packages without a seal.
+    workenvs: Vec<WorkenvReport>,
     build: BuildReport,
 }
 
@@ -151,6 +157,13 @@ struct SlotReport {
     last_used: Option<i64>,
 }
 
+#[derive(Serialize)]
+struct WorkenvReport {
+    id: Sha256,
+    bytes: u64,
+    last_used: u64,
+}
+
 fn report() -> anyhow::Result<Report> {
     let Some(cache) = existing() else {
         return Ok(Report {
@@ -159,6 +172,7 @@ fn report() -> anyhow::Result<Report> {
             bytes: 0,
             packages: Vec::new(),
             slots: Vec::new(),
+            workenvs: Vec::new(),
             build: BuildReport::new()?,
         });
     };
@@ -176,13 +190,20 @@ fn report() -> anyhow::Result<Report> {
         last_used: slot.last_used,
     });
     let slots: Vec<_> = slots.collect();
-    let bytes = slots.iter().map(|slot| slot.bytes).sum();
+    let workenvs = pspf_unsealed::list_workenvs(path(cache.path())).into_iter().map(|workenv| WorkenvReport {
+        id: workenv.id,
+        bytes: workenv.bytes,
+        last_used: workenv.last_used.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+    });
+    let workenvs: Vec<_> = workenvs.collect();
+    let bytes = slots.iter().map(|slot| slot.bytes).chain(workenvs.iter().map(|workenv| workenv.bytes)).sum();
     Ok(Report {
         schema: SCHEMA,
         directory: cache.path().to_string_lossy().into_owned(),
         bytes,
         packages: packages.collect(),
         slots,
+        workenvs,
         build: BuildReport::new()?,
     })
 }
@@ -207,7 +228,11 @@ fn list(json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     for slot in &report.slots {
         writeln!(out, "slot {}  {}, in {}", slot.key, size(slot.bytes), count(slot.packages as u64, "package"))?;
     }
-    if report.slots.is_empty() {
+    for workenv in &report.workenvs {
+        let used = ago(i64::try_from(workenv.last_used).unwrap_or(i64::MAX));
+        writeln!(out, "work environment {}  {}, used {used}", workenv.id, size(workenv.bytes))?;
+    }
+    if report.slots.is_empty() && report.workenvs.is_empty() {
         writeln!(out, "nothing in {}", shown(Path::new(&report.directory)))?;
     }
     report.build.print(out)
@@ -247,8 +272,10 @@ fn package_id(given: &Path) -> anyhow::Result<Sha256> {
         return Ok(id);
     }
     let file = PackageFile::open(&c_path(given))?;
-    let sealed = file.unverified()?.verify().map_err(|error| file.wrong(error))?;
-    Ok(sealed.package_id())
+    match file.unverified() {
+        Err(Error::Package { source: FormatError::NoSeal, .. }) => Ok(Opened::open(&file)?.package().id),
+        unverified => Ok(unverified?.verify().map_err(|error| file.wrong(error))?.package_id()),
+    }
 }
 
 fn remove(scopes: &[Scope], unused_for: Duration, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -266,6 +293,19 @@ fn remove(scopes: &[Scope], unused_for: Duration, out: &mut dyn Write) -> anyhow
     writeln!(out, "removed {} and {}, {}", count(packages, "package"), count(slots, "slot"), size(bytes))?;
     if kept > 0 {
         writeln!(out, "kept {kept} that are in use or were lately")?;
+    }
+    Ok(())
+}
+
+/// Removes work environments; says nothing where there are none.
+fn remove_workenvs(only: Option<Sha256>, unused_for: Duration, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Some(cache) = existing() else { return Ok(()) };
+    let removed = pspf_unsealed::remove_workenvs(path(cache.path()), only, unused_for)?;
+    if removed.workenvs > 0 {
+        writeln!(out, "removed {}, {}", count(removed.workenvs, "work environment"), size(removed.bytes))?;
+    }
+    if removed.kept > 0 {
+        writeln!(out, "kept {} in use or used lately", count(removed.kept, "work environment"))?;
     }
     Ok(())
 }

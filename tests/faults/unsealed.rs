@@ -150,3 +150,31 @@ fn f40_first_starts_at_once_set_up_once() {
         subject.starts_again("a crowd");
     }
 }
+
+/// What nobody uses is removed, on demand; what a program runs from is not.
+#[test]
+fn work_environments_are_listed_and_removed() {
+    let subject = Subject::new(Who::Stranger);
+    subject.forget();
+    subject.starts_again("nothing");
+    let cache = |args: &[&str]| Run::pspf(&subject.sandbox, ["cache"]).args(args);
+    let left = || names(&subject.sandbox.cache().join("env"));
+    cache(&["list"]).stdout_part("work environment ").stdout_part("used just now").run();
+    // Used within a day.
+    cache(&["prune"]).stdout_part("kept 1 work environment").run();
+    cache(&["remove", "a.psp"]).stdout_part("kept 1 work environment").run();
+    assert_eq!(left().len(), 3);
+    // In use: something has it as its directory.
+    let env = subject.sandbox.cache().join("env");
+    let workenv = left().into_iter().map(|name| env.join(name)).find(|path| path.is_dir()).unwrap();
+    let mut user = Run::new(&subject.sandbox, "/bin/sleep").arg("60").cwd(&workenv).spawn();
+    cache(&["remove", "--now", "a.psp"]).stdout_part("kept 1 work environment").run();
+    assert!(workenv.join("tool").exists());
+    user.kill().unwrap();
+    user.wait().unwrap();
+    cache(&["remove", "--now", "a.psp"]).stdout_part("removed 1 work environment").run();
+    assert_eq!(left(), [""; 0]);
+    subject.starts_again("a removal");
+    cache(&["prune", "--now"]).stdout_part("removed 1 work environment").run();
+    assert_eq!(left(), [""; 0]);
+}

@@ -25,14 +25,39 @@ pub fn run(file: &PackageFile, opened: &Opened, invocation: &Invocation) -> Resu
     let command = command.ok_or_else(|| Error::metadata("there is no `execution.command` to start"))?;
     hold_to_policy(opened, caller)?;
     let workenv = place(file, opened, caller)?;
-    let places = Places { package, workenv: &workenv };
+    let error = start(file, opened, invocation, command, &workenv);
+    if workenv.exists() {
+        return Err(error);
+    }
+    // It was removed at this moment: once more.
+    let workenv = place(file, opened, caller)?;
+    Err(start(file, opened, invocation, command, &workenv))
+}
+
+/// Becomes the application. Returns only where that failed.
+fn start(file: &PackageFile, opened: &Opened, invocation: &Invocation, command: &str, workenv: &Path) -> Error {
+    match execute(file, opened, invocation, command, workenv) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn execute(
+    file: &PackageFile,
+    opened: &Opened,
+    invocation: &Invocation,
+    command: &str,
+    workenv: &Path,
+) -> Result<Infallible, Error> {
+    let (caller, package) = (&invocation.environment, opened.package());
+    let places = Places { package, workenv };
     let words = places.words(command, true)?;
     let Some((first, arguments)) = words.split_first() else {
         return Err(Error::metadata("`execution.command` is empty"));
     };
     let path = Path::new(OsStr::from_bytes(file.path().to_bytes()));
     let environment = environment::of_application(caller, places, path)?;
-    let program = program(first, &workenv, &environment)?;
+    let program = program(first, workenv, &environment)?;
     let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(|_| Error::metadata("the command holds a NUL"));
     let mut argv = vec![Cow::Owned(text(path.file_name().unwrap_or_default())?)];
     for argument in arguments {

@@ -31,7 +31,8 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// The work environment of a package, made where it is not there yet.
 pub(crate) fn ready(cache: &Path, file: &PackageFile, opened: &Opened, caller: &Environment) -> Result<PathBuf, Error> {
     let package = opened.package();
-    let folder = Folder::open(cache, package.id)?;
+    let folder = Folder::new(cache, package.id);
+    folder.make()?;
     if let Some(path) = folder.committed() {
         return Ok(path);
     }
@@ -104,7 +105,7 @@ fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn remove_tree(path: &Path) {
+pub(crate) fn remove_tree(path: &Path) {
     let text = |path: &OsStr| CString::new(path.as_bytes()).unwrap_or_default();
     if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
         pspf_launcher::cache::remove_directory(&text(parent.as_os_str()), &text(name));
@@ -112,17 +113,20 @@ fn remove_tree(path: &Path) {
 }
 
 /// Where the work environments of a cache are, and what belongs to one package.
-struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     id: Sha256,
 }
 
 impl Folder {
-    fn open(cache: &Path, id: Sha256) -> Result<Self, Error> {
-        let path = cache.join("env");
-        match DirBuilder::new().mode(0o700).create(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::io("creating", &path)(error)),
-            _ => Ok(Self { path, id }),
+    pub(crate) fn new(cache: &Path, id: Sha256) -> Self {
+        Self { path: cache.join("env"), id }
+    }
+
+    fn make(&self) -> Result<(), Error> {
+        match DirBuilder::new().mode(0o700).create(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::io("creating", &self.path)(error)),
+            _ => Ok(()),
         }
     }
 
@@ -130,12 +134,16 @@ impl Folder {
         format!("{}-", self.id)
     }
 
-    fn record(&self) -> PathBuf {
+    pub(crate) fn record(&self) -> PathBuf {
         self.path.join(format!("{}.ok", self.id))
     }
 
-    /// The work environment that the record names, where both are sound and nobody else's.
-    fn committed(&self) -> Option<PathBuf> {
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.path.join(format!("{}.lock", self.id))
+    }
+
+    /// What the record names, and in which boot, where it is sound and nobody else's.
+    pub(crate) fn named(&self) -> Option<(PathBuf, String)> {
         let flags = OFlags::NOFOLLOW.bits() as i32;
         let mut file = File::options().read(true).custom_flags(flags).open(self.record()).ok()?;
         let found = file.metadata().ok()?;
@@ -144,25 +152,31 @@ impl Folder {
         let (body, digest) = text.strip_suffix('\n')?.rsplit_once('\n')?;
         let [magic, boot, name] = body.split('\n').collect::<Vec<_>>().try_into().ok()?;
         let is_whole = magic == MAGIC && digest == Sha256::of(body.as_bytes()).to_string();
+        if !is_whole || name.contains('/') || !name.starts_with(&self.prefix()) || !is_ours(&found) {
+            return None;
+        }
+        Some((self.path.join(name), boot.to_owned()))
+    }
+
+    /// The work environment that the record names, where it is sound and nobody else's too.
+    fn committed(&self) -> Option<PathBuf> {
+        let (path, boot) = self.named()?;
         // What another boot left unwritten may be lacking.
         if boot != DURABLE && boot != boot_id() {
             return None;
         }
-        if !is_whole || name.contains('/') || !name.starts_with(&self.prefix()) || !is_ours(&found) {
-            return None;
-        }
-        let path = self.path.join(name);
         let directory = fs::symlink_metadata(&path).ok()?;
         if !directory.is_dir() || !is_ours(&directory) || directory.mode() & 0o022 != 0 {
             return None;
         }
-        let age = found.modified().ok()?.elapsed().unwrap_or_default();
+        let record = File::open(self.record()).ok()?;
+        let age = record.metadata().and_then(|found| found.modified()).ok()?.elapsed().unwrap_or_default();
         if boot != DURABLE && age > SETTLED {
             let directory = File::open(&path).ok()?;
             let _ = sync(&directory, &path).and_then(|()| self.commit(&path, DURABLE));
         } else if age > NOTED {
-            let now = FileTimes::new().set_modified(SystemTime::now());
-            let _ = File::options().write(true).custom_flags(flags).open(self.record()).map(|file| file.set_times(now));
+            // By the descriptor: an owner may do that to a file that is open for reading.
+            let _ = record.set_times(FileTimes::new().set_modified(SystemTime::now()));
         }
         Some(path)
     }
@@ -186,14 +200,22 @@ impl Folder {
 
     /// A lock that whoever makes this environment holds.
     fn turn(&self) -> Option<File> {
-        let path = self.path.join(format!("{}.lock", self.id));
-        let flags = OFlags::NOFOLLOW.bits() as i32;
-        let file = File::options().create(true).write(true).truncate(false).mode(0o600).custom_flags(flags).open(path);
-        file.ok().filter(|file| flock(file, FlockOperation::LockExclusive).is_ok())
+        self.locked(FlockOperation::LockExclusive)
+    }
+
+    /// The same, unless somebody makes it now.
+    pub(crate) fn turn_now(&self) -> Option<File> {
+        self.locked(FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn locked(&self, operation: FlockOperation) -> Option<File> {
+        let mut options = File::options();
+        options.create(true).write(true).truncate(false).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+        options.open(self.lock()).ok().filter(|file| flock(file, operation).is_ok())
     }
 
     /// Removes what starts of this package left that were killed, and what no sound record names any more.
-    fn reclaim(&self) {
+    pub(crate) fn reclaim(&self) {
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let path = entry.path();

@@ -25,7 +25,7 @@ use rustix::io::Errno;
 pub use crate::compare::Difference;
 pub use candidates::{Candidate, candidates};
 pub use listing::{Listing, PackageListing, SlotListing};
-pub use removal::{Removal, Removed, Scope, remove_directory};
+pub use removal::{Removal, Removed, Scope, is_used_below, remove_directory};
 pub use slots::Verdict;
 pub(crate) use staging::{Staging, fresh_name};
 

@@ -195,7 +195,13 @@ impl Cache {
 /// as we may look; true where nobody can tell.
 pub(super) fn is_used(directory: BorrowedFd<'_>, name: &[u8]) -> bool {
     let Ok(directory) = path_of(directory) else { return true };
-    let place = join(&directory, name);
+    is_used_below(join(&directory, name).to_bytes())
+}
+
+/// Whether a live process has as executable, map or working directory what is below this path, as far as we may look.
+/// The path is one without symbolic links.
+pub fn is_used_below(path: &[u8]) -> bool {
+    let place = concat(&[path]);
     let mut used = false;
     each_path_of_live_processes(&mut |path| used |= is_below(&concat(&[path]), &place));
     used
