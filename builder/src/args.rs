@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cache_command::CacheArgs;
 use crate::compat::Compat;
+use crate::convert_command::ConvertArgs;
 use crate::extract_command::ExtractArgs;
 use crate::inspect_command::InspectArgs;
 use crate::key_command::KeyArgs;
@@ -51,10 +52,11 @@ pub(crate) enum Command {
     Key(KeyArgs),
     Cache(CacheArgs),
     Launcher(LauncherArgs),
+    Convert(ConvertArgs),
 }
 
 /// Where passphrases come from.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[group(multiple = false)]
 pub(crate) struct PassphraseArgs {
     /// File that holds the passphrase of the key files, on one line
@@ -67,10 +69,10 @@ pub(crate) struct PassphraseArgs {
 
 /// Pack an application into one signed file that runs
 ///
-/// PATH is a manifest (`pspf.toml`), a directory that holds one, a bare directory (then `--exec` names the program in it)
-/// or a bare executable. The package is written beside its destination, read back and verified, and then renamed: a
+/// PATH is a manifest (`pspf.toml`, or the JSON manifest of the reference builders), a directory that holds one, a bare
+/// directory (then `--exec` names the program in it) or a bare executable. The package is written beside its destination, read back and verified, and then renamed: a
 /// failure leaves nothing behind, and a package that was there before stays as it was.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(after_help = "\
 Examples:
   pspf pack                                     the manifest ./pspf.toml

@@ -3,12 +3,14 @@
 //! Bare input becomes the manifest that one would write for it, so that there is one way from there on.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use pspf_format::{Class, Package, PackageWord};
 
 use crate::args::PackArgs;
 use crate::failure::{At, Failure, shown};
 use crate::manifest::{FILE_NAME, Manifest, PackageTable, RunTable, SlotTable};
+use crate::workplace::Workplace;
 
 /// A manifest, and the directory that its paths are relative to.
 #[derive(Debug)]
@@ -17,6 +19,10 @@ pub(crate) struct Input {
     pub(crate) base: PathBuf,
     /// The manifest file, for messages.
     pub(crate) file: Option<PathBuf>,
+    /// What of the input is not in the package, for people.
+    pub(crate) notes: Vec<String>,
+    /// Where it was unpacked to, if it was.
+    pub(crate) staging: Option<Rc<Workplace>>,
 }
 
 /// The version of input that says none.
@@ -57,11 +63,19 @@ impl Input {
         if path.extension().is_some_and(|extension| extension == "toml") {
             return Self::manifest(path.clone(), path.parent().unwrap_or(Path::new("")));
         }
+        if path.extension().is_some_and(|extension| extension == "json") {
+            return crate::reference_manifest::read(path);
+        }
         Self::executable(path, &metadata)
     }
 
+    /// A manifest whose paths are absolute.
+    pub(crate) fn of(manifest: Manifest, file: Option<PathBuf>) -> Self {
+        Self { manifest, base: PathBuf::new(), file, notes: Vec::new(), staging: None }
+    }
+
     fn manifest(file: PathBuf, base: &Path) -> anyhow::Result<Self> {
-        Ok(Self { manifest: Manifest::read(&file)?, base: base.to_owned(), file: Some(file) })
+        Ok(Self { base: base.to_owned(), ..Self::of(Manifest::read(&file)?, Some(file)) })
     }
 
     fn directory(path: &Path, exec: &str) -> anyhow::Result<Self> {
@@ -103,7 +117,7 @@ impl Input {
             run: RunTable { command: vec![program], ..RunTable::default() },
             slots: vec![slot],
         };
-        Ok(Self { manifest, base: PathBuf::new(), file: None })
+        Ok(Self::of(manifest, None))
     }
 
     /// Everything that is packed.
@@ -130,7 +144,7 @@ impl Input {
 }
 
 /// A name as a package may have it, made of the name of a file.
-fn legal_name(name: &str) -> String {
+pub(crate) fn legal_name(name: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
     let name: String = name.chars().map(|c| if fits(c) { c } else { '-' }).take(128).collect();
     let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric() && c != '_');

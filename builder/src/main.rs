@@ -11,6 +11,7 @@ mod coder;
 mod compat;
 mod compress;
 mod content;
+mod convert_command;
 mod extract_command;
 mod extract_unsealed;
 mod failure;
@@ -39,6 +40,9 @@ mod plan;
 mod program;
 mod pyc;
 mod readback;
+mod reference_manifest;
+mod reference_package;
+mod relocate;
 mod run_command;
 mod secrecy;
 mod selection;
@@ -58,6 +62,7 @@ mod verify_sample;
 mod verify_unsealed;
 mod voice;
 mod windows_names;
+mod workplace;
 
 use std::process::ExitCode;
 
@@ -112,6 +117,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sign(args) => sign_command::run(&args, out)?,
         Command::Key(args) => key_command::run(&args, out)?,
         Command::Cache(args) => cache_command::run(&args, out)?,
+        Command::Convert(args) => convert_command::run(args, out)?,
         Command::Launcher(args) => launcher_command::run(&args, out)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -29,19 +29,15 @@ const MAX_MTIME: u64 = 0o777_7777_7777;
 
 /// Runs `pspf pack` and prints its report to `out`.
 pub(crate) fn run(args: &PackArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let (destination, report) = pack(args)?;
-    for warning in &report.warnings {
-        crate::voice::warn(warning);
-    }
-    report.print(args.json, out)?;
-    out.flush()?;
+    let (destination, report) = pack(args, Input::find(args)?)?;
+    report.finish(args.json, out)?;
     if args.run { crate::start::become_package(&destination, &args.args) } else { Ok(()) }
 }
 
-fn pack(args: &PackArgs) -> anyhow::Result<(Destination, PackReport)> {
+/// Packs this input, whatever `args.path` is.
+pub(crate) fn pack(args: &PackArgs, input: Input) -> anyhow::Result<(Destination, PackReport)> {
     let started = Instant::now();
     let epoch = source_date_epoch()?;
-    let input = Input::find(args)?;
     let package = input.package(args)?;
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.psp", package.name)));
     let destination = Destination::new(path)?;
@@ -51,12 +47,16 @@ fn pack(args: &PackArgs) -> anyhow::Result<(Destination, PackReport)> {
     let signers = Signers::load_or_make(&args.key, &args.passphrase)?;
     let manifest = input.file.clone();
     let sources = input.sources();
+    let notes = input.notes.clone();
+    // What was unpacked for this is removed when it is packed.
+    let _staging = input.staging.clone();
     let named = |error: anyhow::Error| match &manifest {
         Some(file) => error.context(shown(file)),
         None => error,
     };
     let plan = Plan::new(input, package, &destination.real, &launcher.platform, args.compat).map_err(named)?;
-    let mut warnings = plan_warnings(&plan);
+    let mut warnings = notes;
+    warnings.extend(plan_warnings(&plan));
     warnings.extend(launcher.oddity());
     warnings.extend(crate::program::look(&plan, &launcher.platform).map_err(named)?);
 

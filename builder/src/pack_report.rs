@@ -111,8 +111,17 @@ impl PackReport {
         }
     }
 
+    /// Says what is worth knowing, then prints the report.
+    pub(crate) fn finish(&self, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+        for warning in &self.warnings {
+            crate::voice::warn(warning);
+        }
+        self.print(json, out)?;
+        Ok(out.flush()?)
+    }
+
     /// Prints it, for people or as JSON.
-    pub(crate) fn print(&self, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    fn print(&self, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
         if json {
             return Ok(print_json(self, out)?);
         }

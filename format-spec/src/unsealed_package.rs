@@ -35,6 +35,20 @@ pub struct UnsealedSlot {
 }
 
 impl UnsealedSlot {
+    /// The path inside the work environment that a `target` names; `None` for its top.
+    ///
+    /// # Errors
+    /// [`Error::Name`] where it leads elsewhere.
+    pub fn target_of(target: &str) -> Result<Option<TreePath>, Error> {
+        match target.strip_prefix("{workenv}").unwrap_or(target).trim_start_matches('/') {
+            "" if target.starts_with("{workenv}") => Ok(None),
+            _ if target.starts_with('/') => {
+                Err(Error::Name { name: target.to_owned(), reason: "a target is not absolute" })
+            }
+            path => TreePath::try_from(path).map(Some),
+        }
+    }
+
     /// Whether its content is a tar archive, which goes to the top of the work environment.
     pub fn is_tree(&self) -> bool {
         self.operations.first() == Some(&Operation::Tar)
@@ -141,13 +155,7 @@ fn slots(
                 .ok_or_else(|| Error::Json { reason: format!("slot `{}` has no full SHA-256", slot.id) })?
         };
         let (operations, permissions) = tool.hold_descriptor(position, row, slot, sha256)?;
-        let target = match slot.target.strip_prefix("{workenv}").unwrap_or(&slot.target).trim_start_matches('/') {
-            "" if slot.target.starts_with("{workenv}") => None,
-            _ if slot.target.starts_with('/') => {
-                return Err(Error::Name { name: slot.target.clone(), reason: "a target is not absolute" });
-            }
-            path => Some(TreePath::try_from(path)?),
-        };
+        let target = UnsealedSlot::target_of(&slot.target)?;
         let slot = UnsealedSlot {
             id: slot.id.clone(),
             span,

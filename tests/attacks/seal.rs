@@ -3,7 +3,9 @@
 use std::fs;
 
 use pspf_format::keys::SecretKey;
+use pspf_tests::unsealed::{self, UnsealedSlot};
 use pspf_tests::{Run, Sandbox, Who, probe_package};
+use serde_json::{Value, json};
 
 use crate::forge::{self, ForgedSlot, key};
 use crate::hostile::{Case, judge};
@@ -203,16 +205,10 @@ fn a12_the_signature_for_older_readers() {
 /// A package as the tools before had it: no seal, a signature over the JSON, which knows nothing of seals.
 #[test]
 fn a12_a_package_that_never_had_a_seal() {
-    let bytes = sound();
-    let json = String::from_utf8(raw::gunzip(&raw::Parts::of(&bytes).metadata)).unwrap();
-    let older = json.split(",\"pspf\":").next().unwrap().to_owned() + "}";
-    let unsealed = |json: &str, signer: &SecretKey| {
-        let sealed = raw::Parts::of(&bytes).with_json(json, &key());
-        with(&sealed, |index| {
-            index[SEAL..].fill(0);
-            put(index, 128, &signer.sign(json.as_bytes()).to_bytes());
-        })
-    };
+    let slots = [UnsealedSlot::program("tool", b"#!/bin/sh\necho ran\n")];
+    let older = unsealed::metadata("{workenv}/tool", &slots, json!({}));
+    let json = unsealed::metadata("{workenv}/tool", &slots, json!({"pspf": {"seal": 1}}));
+    let unsealed = |json: &Value, signer: &SecretKey| unsealed::package(b"launcher", json, &slots, signer);
     judge([
         Case::new("without a seal", unsealed(&older, &key()), "FORMAT"),
         Case::new("without a seal and with its metadata", unsealed(&json, &key()), "INTEGRITY"),
@@ -229,7 +225,7 @@ fn a12_a_package_that_never_had_a_seal() {
     verify(unsealed(&json, &key())).status(1).run();
     verify(unsealed(&older, &signer(2))).status(1).run();
     let mut damaged = unsealed(&older, &key());
-    let slot = damaged.len() - 8200 - 10;
+    let slot = damaged.windows(9).position(|window| window == b"#!/bin/sh").unwrap();
     damaged[slot] ^= 1;
     verify(damaged).status(1).run();
     // However it is verified, it is never started.

@@ -27,7 +27,7 @@ entry_point = 'greetapp:main'
 const APP: &str = "
 import os, sys
 def main():
-    print('hello', *sys.argv[1:], os.environ['FLAVOR_COMMAND_NAME'], sys.prefix == os.environ['FLAVOR_WORKENV'])
+    print('hello', *sys.argv[1:], os.environ.get('FLAVOR_COMMAND_NAME'), sys.prefix == os.environ['FLAVOR_WORKENV'])
 ";
 
 #[test]
@@ -84,4 +84,15 @@ fn a_python_application_is_verified_run_and_starts_by_itself() {
         let run = Run::new(&sandbox, &package).arg("a  b").env("PSPF_CACHE_DIR", home.join("two"));
         run.stdout(said).run();
     }
+    // Packed anew it needs no setup, and no home of its own; what only the setup used is told.
+    let convert = Run::pspf(&sandbox, ["convert", "greet.psp", "-o", "new.psp", "--exclude", "bin/uv", "--key"]);
+    let convert = convert.arg(sandbox.key(1).0).any_stdout();
+    convert.stderr_part("3 setup commands").stderr_part("`bin/uv` was there for the setup").run();
+    let said = "hello a  b None True\n";
+    for _ in 0..2 {
+        Run::new(&sandbox, sandbox.work("new.psp")).arg("a  b").stdout(said).run();
+    }
+    let inspected = Run::pspf(&sandbox, ["inspect", "--files", "new.psp"]).any_stdout().run().stdout;
+    assert!(inspected.contains("bin/greetapp") && !inspected.contains("bin/uv\n"), "{inspected}");
+    assert!(inspected.contains("__pycache__"), "it is compiled");
 }

@@ -8,6 +8,7 @@ mod cache_removal;
 mod cache_sharing;
 mod cache_warm;
 mod compat;
+mod convert;
 mod flavor_pack;
 mod machine;
 mod names;

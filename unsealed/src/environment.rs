@@ -12,7 +12,7 @@ use crate::text::Places;
 
 /// The environment in which the application runs.
 pub(crate) fn of_application(caller: &Environment, places: Places<'_>, package: &Path) -> Result<Environment, Error> {
-    let metadata = &places.package.metadata;
+    let metadata = places.metadata;
     let mut environment = caller.clone();
     if environment.get("FLAVOR_CACHE_DIR").is_none()
         && let Some(home) = environment.absolute_path("HOME")
@@ -51,7 +51,7 @@ pub(crate) fn of_application(caller: &Environment, places: Places<'_>, package: 
 /// The environment in which setup commands run: the caller's, with what every program of the package gets.
 pub(crate) fn of_setup(caller: &Environment, places: Places<'_>) -> Result<Environment, Error> {
     let mut environment = caller.clone();
-    for (name, value) in &places.package.metadata.execution.env {
+    for (name, value) in &places.metadata.execution.env {
         set(&mut environment, name, &places.expand(value, true))?;
     }
     add_workenv(&mut environment, places.workenv)?;

@@ -22,3 +22,4 @@ pub use package::{Measured, Opened};
 pub use removal::{RemovedWorkenvs, WorkenvListing, list_workenvs, remove_workenvs};
 pub use start::run;
 pub use unpack::unpack_slot;
+pub use workenv::set_up;

@@ -21,7 +21,7 @@ const SHOWN: u64 = 4096;
 
 /// Runs all of them, in their order. The first that fails ends it.
 pub(crate) fn run(places: Places<'_>, caller: &Environment) -> Result<(), Error> {
-    let commands = places.package.metadata.setup_commands.as_deref().unwrap_or_default();
+    let commands = places.metadata.setup_commands.as_deref().unwrap_or_default();
     for command in commands {
         match command {
             SetupCommand::Execute { command } => execute(places, caller, command, None)?,

@@ -50,7 +50,7 @@ fn execute(
     workenv: &Path,
 ) -> Result<Infallible, Error> {
     let (caller, package) = (&invocation.environment, opened.package());
-    let places = Places { package, workenv };
+    let places = Places { metadata: &package.metadata, slots: &package.slots, workenv };
     let words = places.words(command, true)?;
     let Some((first, arguments)) = words.split_first() else {
         return Err(Error::metadata("`execution.command` is empty"));

@@ -4,14 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use pspf_format::UnsealedPackage;
+use pspf_format::{UnsealedMetadata, UnsealedSlot};
 
 use crate::Error;
 
 /// What placeholders stand for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places<'a> {
-    pub(crate) package: &'a UnsealedPackage,
+    pub(crate) metadata: &'a UnsealedMetadata,
+    pub(crate) slots: &'a [UnsealedSlot],
     /// The work environment.
     pub(crate) workenv: &'a Path,
 }
@@ -40,14 +41,14 @@ impl Places<'_> {
     }
 
     fn value(&self, name: &str, slots: bool) -> Option<Vec<u8>> {
-        let identity = &self.package.metadata.package;
+        let identity = &self.metadata.package;
         match name {
             "workenv" => Some(self.workenv.as_os_str().as_bytes().to_vec()),
             "package_name" => Some(identity.name.clone().into_bytes()),
             "version" => Some(identity.version.clone().into_bytes()),
             _ => {
                 let number: usize = name.strip_prefix("slot:").filter(|_| slots)?.parse().ok()?;
-                let slot = self.package.slots.get(number)?;
+                let slot = self.slots.get(number)?;
                 let path =
                     slot.target.as_ref().map_or_else(|| self.workenv.join(""), |path| self.workenv.join(path.as_str()));
                 Some(path.into_os_string().into_vec())

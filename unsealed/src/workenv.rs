@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use pspf_format::Sha256;
+use pspf_format::{Sha256, UnsealedMetadata, UnsealedSlot};
 use pspf_launcher::Environment;
 use pspf_launcher::PackageFile;
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -50,8 +50,10 @@ pub(crate) fn ready(cache: &Path, file: &PackageFile, opened: &Opened, caller: &
     let directory = File::open(path).map_err(Error::io("opening", path))?;
     // Tells others that somebody is at work here.
     let _ = flock(&directory, FlockOperation::NonBlockingLockExclusive);
-    let places = Places { package, workenv: path };
-    if let Err(error) = fill(file, places, caller) {
+    let slots = package.slots.iter().map(|slot| (file, slot));
+    if let Err(error) =
+        fill(slots, Places { metadata: &package.metadata, slots: &package.slots, workenv: path }, caller)
+    {
         // Also what has no permission to be removed by others.
         remove_tree(path);
         return Err(error);
@@ -65,10 +67,29 @@ pub(crate) fn ready(cache: &Path, file: &PackageFile, opened: &Opened, caller: &
     Ok(made.keep())
 }
 
+/// Unpacks and sets up, in a directory that is new and the caller's own, what these metadata say of these slots, each of
+/// which is in the file beside it.
+///
+/// # Errors
+/// What cannot be done; what was written by then is for the caller to remove.
+pub fn set_up(
+    metadata: &UnsealedMetadata,
+    slots: &[UnsealedSlot],
+    files: &[&PackageFile],
+    workenv: &Path,
+    caller: &Environment,
+) -> Result<(), Error> {
+    fill(files.iter().copied().zip(slots), Places { metadata, slots, workenv }, caller)
+}
+
 /// Everything that makes the new directory what the package wants to start in.
-fn fill(file: &PackageFile, places: Places<'_>, caller: &Environment) -> Result<(), Error> {
+fn fill<'a>(
+    slots: impl Iterator<Item = (&'a PackageFile, &'a UnsealedSlot)>,
+    places: Places<'_>,
+    caller: &Environment,
+) -> Result<(), Error> {
     let mut modes = Modes::default();
-    for directory in places.package.metadata.workenv.iter().flat_map(|workenv| &workenv.directories) {
+    for directory in places.metadata.workenv.iter().flat_map(|workenv| &workenv.directories) {
         let path = places.path_inside(&directory.path)?;
         make_directories(&path)?;
         if let Some(mode) = &directory.mode {
@@ -77,12 +98,12 @@ fn fill(file: &PackageFile, places: Places<'_>, caller: &Environment) -> Result<
             modes.add(path, mode & 0o777);
         }
     }
-    for slot in &places.package.slots {
+    for (file, slot) in slots {
         unpack(file, slot, places.workenv, &mut modes)?;
     }
     modes.set()?;
     setup::run(places, caller)?;
-    for slot in places.package.slots.iter().filter(|slot| slot.is_init()) {
+    for slot in places.slots.iter().filter(|slot| slot.is_init()) {
         if let Some(target) = &slot.target {
             remove(&places.workenv.join(target.as_str()))?;
         }

@@ -1,0 +1,125 @@
+//! Moving over from the reference release: its packages and its manifests, packed anew.
+
+use std::fs;
+
+use pspf_tests::sandbox::names;
+use pspf_tests::unsealed::{UnsealedSlot, metadata, package};
+use pspf_tests::{Run, Sandbox, Who, forge, probe_package};
+use serde_json::json;
+
+use crate::reference::helper;
+use crate::unsealed::{BUILDERS, build, public_key, sources};
+
+/// What the package of `sources` does, as a sealed one.
+#[track_caller]
+fn hold_behaviour(sandbox: &Sandbox, package: &str) {
+    let (_, public) = sandbox.key(1);
+    Run::pspf(sandbox, ["verify", "--deep", package, "--key"]).arg(public).any_stdout().run();
+    let start = || Run::new(sandbox, sandbox.work(package)).any_stdout();
+    let said = start().args(["user", "a  b"]).run().stdout;
+    let lines: Vec<&str> = said.lines().skip(1).collect();
+    let tool = lines[1];
+    assert!(tool.starts_with('/') && tool.ends_with("/sub/a tool"), "{said}");
+    assert_eq!(fs::read(tool).unwrap(), b"#!/bin/sh\necho tool\n");
+    let others = [&lines[..1], &lines[2..]].concat();
+    assert_eq!(others, ["args", "two words", "mixed-1.0", "{slot:9}", "{none}", "user", "a  b"]);
+    let tree = std::path::Path::new(tool).ancestors().nth(2).unwrap();
+    assert_eq!(fs::read_to_string(tree.join("made/deep/by")).unwrap(), "mixed 1.0");
+    assert_eq!(fs::read_to_string(tree.join("made/marked")).unwrap(), "the payload ran\n");
+    assert_eq!(fs::read_to_string(tree.join("lib/two.whl")).unwrap(), "the payload ran\n");
+    assert_eq!(fs::read_to_string(tree.join("lib/other")).unwrap(), "three");
+    assert!(!tree.join("note").exists(), "what only the setup needed is gone");
+    let report = Run::pspf(sandbox, ["inspect", "--json", package]).any_stdout().run().stdout;
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let env = &report["run"]["env"];
+    assert_eq!(env["set"]["WHERE"], "{slot:app}/x");
+    assert_eq!(env["set"]["SLOT"], "{slot:app}/sub/a tool");
+    assert_eq!(env["set"]["LITERAL"], "{{workenv}}");
+    assert_eq!((&env["map"]["OLD"], env["map"].get("MAPPED_AWAY")), (&json!("NEW"), None));
+    assert_eq!(env["set"].get("TMPDIR"), None, "nobody can write there any more");
+    assert_eq!(report["slots"][0]["operations"], "tar|zstd");
+}
+
+fn left_nothing(sandbox: &Sandbox) {
+    assert_eq!(names(&sandbox.root().join("tmp")), [""; 0]);
+}
+
+#[test]
+fn packages_of_every_builder_are_packed_anew() {
+    let sandbox = Sandbox::new(Who::Caller);
+    sources(&sandbox);
+    let launcher = sandbox.copy(&helper("flavor-rs-launcher"), "launcher");
+    let (private, _) = sandbox.key(1);
+    for builder in BUILDERS {
+        let old = build(&sandbox, builder, &launcher, &format!("{builder}.psp"));
+        let signer = public_key(&sandbox, &old);
+        let convert = Run::pspf(&sandbox, ["convert", "-o", "new.psp", "--key"]).arg(&private).arg(&old);
+        let convert = convert.arg("--signer").arg(signer).any_stdout();
+        let told = convert.stderr_part("4 setup commands were run now").run().stderr;
+        // The builder in Go leaves the whole section out.
+        assert_eq!(told.contains("`TMPDIR` is the caller's own"), builder != "go", "{told}");
+        hold_behaviour(&sandbox, "new.psp");
+        left_nothing(&sandbox);
+    }
+}
+
+#[test]
+fn the_manifest_of_their_builders_is_packed() {
+    let sandbox = Sandbox::new(Who::Caller);
+    sources(&sandbox);
+    let (private, _) = sandbox.key(1);
+    let pack = || Run::pspf(&sandbox, ["pack", "manifest.json", "-o", "new.psp", "--key"]).arg(&private).any_stdout();
+    pack().stderr_part("`cache_validation` of the manifest is ignored").run();
+    hold_behaviour(&sandbox, "new.psp");
+    fs::remove_file(sandbox.work("new.psp")).unwrap();
+    let text = fs::read_to_string(sandbox.work("manifest.json")).unwrap();
+    for (from, to, class, told) in [
+        ("\"tgz\"", "\"tgs\"", "USAGE", "`tgs`"),
+        ("\"gzip\"", "\"tar\"", "FORMAT", "slot `tool`"),
+        ("tree.tgz", "none.tgz", "IO", "none.tgz"),
+        ("\"0755\"", "\"rwx\"", "USAGE", "`rwx`"),
+        ("sub/a tool", "../a tool", "USAGE", "a tool"),
+        ("\"type\": \"chmod\"", "\"type\": \"chown\"", "USAGE", "chown"),
+        ("\"slots\"", "\"slot\"", "USAGE", "manifest.json"),
+        ("\"version\"", "\"versoin\"", "USAGE", "version"),
+        ("{workenv}/bin/show args", "show-it", "FORMAT", "not in the package"),
+        ("mark {workenv}/made/marked", "exit 3", "EXEC", "exit status: 3"),
+        ("{\n\"format\"", "{{", "USAGE", "manifest of the reference builders"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        sandbox.write("manifest.json", text.replacen(from, to, 1));
+        pack().fails(class).stderr_part(told).run();
+        assert!(!sandbox.work("new.psp").exists());
+        left_nothing(&sandbox);
+    }
+}
+
+#[test]
+fn what_cannot_be_converted_is_told() {
+    let sandbox = Sandbox::new(Who::Caller);
+    let (private, _) = sandbox.key(1);
+    let convert = || Run::pspf(&sandbox, ["convert", "old.psp", "-o", "new.psp", "--key"]).arg(&private);
+    let slots = [UnsealedSlot::program("tool", b"#!/bin/sh\necho ran\n")];
+    let old = |more| package(b"launcher", &metadata("{workenv}/tool", &slots, more), &slots, &forge::key());
+    sandbox.write("old.psp", old(json!({})));
+    convert().any_stdout().any_stderr().run();
+    Run::new(&sandbox, sandbox.work("new.psp")).stdout("ran\n").run();
+    fs::remove_file(sandbox.work("new.psp")).unwrap();
+    convert().arg("--signer").arg(sandbox.key(2).1).fails("TRUST").run();
+    // A setup that writes down where it happened.
+    let bound = json!({"setup_commands": [{"type": "write_file", "path": "etc/place", "content": "at {workenv}"}]});
+    sandbox.write("old.psp", old(bound));
+    convert().fails("FORMAT").stderr_part("`etc/place` names it").run();
+    let failing = json!({"setup_commands": [{"type": "execute", "command": "sh -c 'echo no; exit 4'"}]});
+    sandbox.write("old.psp", old(failing));
+    convert().fails("EXEC").stderr_part("| no").run();
+    let mut changed = old(json!({}));
+    let at = changed.windows(8).position(|window| window == b"echo ran").unwrap();
+    changed[at] ^= 1;
+    sandbox.write("old.psp", changed);
+    convert().fails("INTEGRITY").run();
+    sandbox.copy(&probe_package().file, "old.psp");
+    convert().fails("USAGE").stderr_part("has a seal already").run();
+    assert!(!sandbox.work("new.psp").exists());
+    left_nothing(&sandbox);
+}
