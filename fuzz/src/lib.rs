@@ -30,6 +30,7 @@ pub mod tar_stream;
 pub mod trailer;
 pub mod tree;
 pub mod unsealed;
+pub mod unsealed_slot;
 pub mod zstd_frame;
 
 #[cfg(test)]
@@ -39,7 +40,7 @@ mod replay;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("deflate_frame", deflate_frame::target),
     ("keys", keys::target),
     ("manifest", manifest::target),
@@ -51,5 +52,6 @@ pub const TARGETS: [Target; 12] = [
     ("tar_stream", tar_stream::target),
     ("trailer", trailer::target),
     ("unsealed", unsealed::target),
+    ("unsealed_slot", unsealed_slot::target),
     ("zstd_frame", zstd_frame::target),
 ];

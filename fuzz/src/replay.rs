@@ -45,7 +45,7 @@ macro_rules! replays {
         }
     };
 }
-replays!(deflate_frame keys manifest metadata package_open package_verify records slot_index tar_stream trailer unsealed zstd_frame);
+replays!(deflate_frame keys manifest metadata package_open package_verify records slot_index tar_stream trailer unsealed unsealed_slot zstd_frame);
 
 #[test]
 fn the_package_itself_is_accepted() {

@@ -208,7 +208,7 @@ fn a12_a_package_that_never_had_a_seal() {
     let slots = [UnsealedSlot::program("tool", b"#!/bin/sh\necho ran\n")];
     let older = unsealed::metadata("{workenv}/tool", &slots, json!({}));
     let json = unsealed::metadata("{workenv}/tool", &slots, json!({"pspf": {"seal": 1}}));
-    let unsealed = |json: &Value, signer: &SecretKey| unsealed::package(b"launcher", json, &slots, signer);
+    let unsealed = |json: &Value, signer: &SecretKey| unsealed::package(&pspf_tests::stub(), json, &slots, signer);
     judge([
         Case::new("without a seal", unsealed(&older, &key()), "FORMAT"),
         Case::new("without a seal and with its metadata", unsealed(&json, &key()), "INTEGRITY"),

@@ -92,3 +92,31 @@ fn its_tools_verify_inspect_and_extract_what_is_packed_for_them() {
     let run = Run::new(&sandbox, &flavor).env("PATH", "/usr/bin:/bin").arg("verify").arg(broken);
     run.status(1).any_stdout().any_stderr().run();
 }
+
+#[test]
+fn its_tools_read_other_packages_of_ours_and_its_launchers_do_not_start_them() {
+    let sandbox = Sandbox::new(Who::Caller);
+    sandbox.write_program("tool", b"#!/bin/sh\necho ran\n");
+    let pack = |launcher: &Path, out: &str| {
+        let run = Run::pspf(&sandbox, ["pack", "tool", "-o", out, "--launcher"]).arg(launcher);
+        run.any_stdout().any_stderr().run();
+        sandbox.work(out)
+    };
+    let theirs = sandbox.copy(&helper("flavor-rs-launcher"), "launcher");
+    let package = pack(&theirs, "theirs.psp");
+    Run::new(&sandbox, &package).status(104).stderr_part("Unknown operation 27").any_stdout().run();
+    let flavor = release().join("bin/flavor");
+    for args in [&["verify", "theirs.psp"][..], &["inspect", "theirs.psp"], &["extract-all", "theirs.psp", "out"]] {
+        let run = Run::new(&sandbox, &flavor).env("PATH", "/usr/bin:/bin").args(args);
+        run.any_stdout().any_stderr().run();
+    }
+    // The launcher for their builders starts sealed packages too, with the same strictness.
+    let package = pack(&crate::unsealed::launcher(&sandbox), "ours.psp");
+    Run::new(&sandbox, &package).stdout("ran\n").run();
+    let mut bytes = fs::read(&package).unwrap();
+    let end = bytes.len() - 8200;
+    bytes[end - 30] ^= 1;
+    let changed = sandbox.write_program("changed.psp", bytes);
+    Run::pspf(&sandbox, ["cache", "prune", "--now"]).any_stdout().run();
+    Run::new(&sandbox, &changed).fails("INTEGRITY").run();
+}

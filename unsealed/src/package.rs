@@ -1,10 +1,10 @@
 //! A package without a seal: opened, and measured as a whole.
 
+use pspf_format::keys::PublicKey;
 use pspf_format::{
     Error as FormatError, Hasher, INDEX_LEN, IndexBlock, Record, Sha256, Span, TRAILER_LEN, UnsealedIndex,
     UnsealedPackage,
 };
-use pspf_keys::PublicKey;
 use pspf_launcher::{Error, PackageFile};
 
 /// How much of a file is read at once.
