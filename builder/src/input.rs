@@ -40,9 +40,15 @@ impl Input {
             return match (&args.exec, manifest.exists()) {
                 (None, true) => Self::manifest(manifest, path),
                 (None, false) => {
-                    Failure::usage(format!("{} holds no `{FILE_NAME}`, and `--exec` is not given", shown(path)))
-                        .hint("name the program in it: `pspf pack DIRECTORY --exec bin/PROGRAM`")
-                        .err()
+                    let failure =
+                        Failure::usage(format!("{} holds no `{FILE_NAME}`, and `--exec` is not given", shown(path)));
+                    let project = std::fs::read_to_string(path.join("pyproject.toml")).unwrap_or_default();
+                    let hint = if project.contains("[tool.flavor") {
+                        "it is a project of flavorpack: `flavor pack` it, then `pspf convert` the package"
+                    } else {
+                        "name the program in it: `pspf pack DIRECTORY --exec bin/PROGRAM`"
+                    };
+                    failure.hint(hint).err()
                 }
                 (Some(_), true) => {
                     Failure::usage(format!("{} holds a `{FILE_NAME}`, which names the program", shown(path)))
