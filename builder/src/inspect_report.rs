@@ -2,13 +2,14 @@
 
 use std::io::{self, Write};
 
-use pspf_format::{EnvRules, LauncherMetadata, Platform, Run, Sha256, SlotMetadata, UnsealedMetadata, UnsealedSlot};
+use pspf_format::{EnvRules, LauncherMetadata, Platform, Run, Sha256, SlotMetadata};
 use serde::Serialize;
 
 use crate::inspect_fields::Entry;
 use crate::inspect_files::Files;
 use crate::inspect_layout::{LayoutReport, print_layout};
 use crate::inspect_package::{Inspection, Status};
+use crate::inspect_unsealed::{UnsealedDetails, UnsealedReport};
 use crate::verify_check::Problem;
 use crate::verify_report::{PathText, fingerprint, harmless};
 use crate::voice::size;
@@ -88,17 +89,6 @@ struct Identity<'a> {
     tool_version: Option<&'a str>,
 }
 
-/// The signed metadata of a package without a seal, under their own names.
-#[derive(Serialize)]
-struct UnsealedReport<'a> {
-    /// `build.tool`.
-    tool: &'a str,
-    /// `execution.command`, one line of text.
-    command: Option<&'a str>,
-    /// How many setup commands run before the first start.
-    setup_commands: usize,
-}
-
 #[derive(Serialize)]
 struct LauncherReport {
     size: u64,
@@ -116,16 +106,6 @@ struct SlotReport<'a> {
     metadata: Option<SlotDetails<'a>>,
     #[serde(flatten)]
     unsealed: Option<UnsealedDetails<'a>>,
-}
-
-/// What the metadata of a package without a seal say of a slot.
-#[derive(Serialize)]
-struct UnsealedDetails<'a> {
-    /// Inside the work environment; empty for its top.
-    target: &'a str,
-    operations: String,
-    lifecycle: &'a str,
-    mode: String,
 }
 
 /// What only sealed metadata say of a slot.
@@ -175,16 +155,6 @@ impl<'a> Report<'a> {
             layout: layout.then(|| LayoutReport::of(inspection)),
             files: files.then(|| Files::of(inspection)),
             of: inspection.status,
-        }
-    }
-}
-
-impl<'a> UnsealedReport<'a> {
-    fn of(metadata: &'a UnsealedMetadata) -> Self {
-        Self {
-            tool: &metadata.build.tool,
-            command: metadata.execution.command.as_deref(),
-            setup_commands: metadata.setup_commands.as_ref().map_or(0, Vec::len),
         }
     }
 }
@@ -241,17 +211,6 @@ fn slots(inspection: &Inspection) -> Vec<SlotReport<'_>> {
         }
     };
     (0..count).map(slot).collect()
-}
-
-impl<'a> UnsealedDetails<'a> {
-    fn new(slot: &'a UnsealedSlot) -> Self {
-        Self {
-            target: slot.target.as_ref().map_or("", |target| target.as_str()),
-            operations: slot.operations_text(),
-            lifecycle: &slot.lifecycle,
-            mode: format!("{:04o}", slot.permissions),
-        }
-    }
 }
 
 impl<'a> SlotDetails<'a> {
@@ -354,13 +313,8 @@ impl Report<'_> {
         if let Some(run) = self.run {
             self.print_run(run, out)?;
         }
-        if let Some(unsealed) = &self.unsealed {
-            self.line("made by", harmless(unsealed.tool), out)?;
-            self.line("command", unsealed.command.map_or_else(|| "none".to_owned(), harmless), out)?;
-            if unsealed.setup_commands > 0 {
-                let commands = if unsealed.setup_commands == 1 { "command" } else { "commands" };
-                self.line("setup", format!("{} {commands}, before the first start", unsealed.setup_commands), out)?;
-            }
+        for (label, text) in self.unsealed.iter().flat_map(UnsealedReport::lines) {
+            self.line(label, text, out)?;
         }
         let digest = self.launcher.sha256.map(|sha256| format!(", sha256 {sha256}")).unwrap_or_default();
         self.line("launcher", format!("{}{digest}", size(self.launcher.size)), out)?;
@@ -397,12 +351,7 @@ impl Report<'_> {
             let details = match &slot.metadata {
                 None => match &slot.unsealed {
                     None => format!("{stored} stored"),
-                    Some(slot) => {
-                        let place = if slot.target.is_empty() { "at the top" } else { "as" };
-                        let target = format!("{place} {}", harmless(slot.target));
-                        let (operations, lifecycle) = (&slot.operations, harmless(slot.lifecycle));
-                        format!("{operations:8}  {lifecycle}  {}  {stored} stored, {}", slot.mode, target.trim_end())
-                    }
+                    Some(slot) => slot.line(&stored),
                 },
                 Some(slot) => {
                     let platform = slot.platform.map(|platform| format!(" {platform}")).unwrap_or_default();

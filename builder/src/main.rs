@@ -23,6 +23,7 @@ mod inspect_files;
 mod inspect_layout;
 mod inspect_package;
 mod inspect_report;
+mod inspect_unsealed;
 mod interrupt;
 mod key_command;
 mod keyfile;
