@@ -52,8 +52,8 @@ pub(crate) fn input(
 fn command(metadata: &UnsealedMetadata, slots: &[UnsealedSlot], tree: &Path) -> anyhow::Result<Vec<String>> {
     let wrong = |reason: String| Failure::new(Class::Format, reason);
     let text = metadata.execution.command.as_deref().unwrap_or_default();
-    let words =
-        shell_words::split(text).map_err(|error| wrong(format!("command `{}`: {error}", text.escape_debug())))?;
+    let words = pspf_unsealed::split_words(text)
+        .ok_or_else(|| wrong(format!("command `{}` has a quote without its end", text.escape_debug())))?;
     let Some((program, arguments)) = words.split_first() else {
         return wrong("there is no `execution.command` to start".to_owned()).err();
     };
@@ -102,8 +102,10 @@ fn template(text: &str, metadata: &UnsealedMetadata, slots: &[UnsealedSlot], num
             "package_name" => Some(escaped(&metadata.package.name)),
             "version" => Some(escaped(&metadata.package.version)),
             _ => {
-                let number: usize = name.strip_prefix("slot:").filter(|_| numbered)?.parse().ok()?;
-                let target = slots.get(number)?.target.as_ref();
+                let digits = name.strip_prefix("slot:").filter(|_| numbered)?;
+                let number = digits.parse().ok().filter(|number: &usize| number.to_string() == digits)?;
+                let slot = slots.get(number)?;
+                let target = slot.target.as_ref().filter(|_| !slot.is_tree());
                 Some(format!("{{slot:{SLOT}}}/{}", target.map_or(String::new(), |path| escaped(path.as_str()))))
             }
         };
@@ -147,7 +149,7 @@ fn environment(metadata: &UnsealedMetadata, slots: &[UnsealedSlot], tree: &Path,
         if place.is_some_and(|path| !holds_something(path)) {
             notes.push(format!("`{name}` is the caller's own: it named a place to write to, `{value}`"));
         } else {
-            env.set.insert(name.clone(), template(value, metadata, slots, false));
+            env.set.insert(name.clone(), template(value, metadata, slots, true));
         }
     }
     for (name, value) in &metadata.execution.env {

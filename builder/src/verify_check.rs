@@ -15,9 +15,6 @@ use crate::paths::c_path;
 use crate::verify_coverage::Coverage;
 use crate::verify_unsealed;
 
-/// How much of a file is read at once.
-const CHUNK: usize = 1 << 20;
-
 /// What the caller asked for beside the usual checks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Checks {
@@ -340,7 +337,7 @@ fn intact_unsealed(file: &PackageFile, checks: Checks, facts: &mut Facts) -> Res
             fact.decoded = true;
         }
     }
-    facts.launcher = measured.launcher;
+    facts.launcher = Some(measured.launcher);
     facts.coverage = Some(verify_unsealed::coverage(&opened, file.size()));
     let (signers, skipped) = (facts.signers.clone(), facts.skipped.clone());
     Ok(Intact { signers, sha256: Some(measured.sha256), what: "what is signed of the file", skipped })
@@ -385,20 +382,6 @@ impl SlotFact {
 /// Digest of a file that is not what it should be, so that a report says which one it was.
 fn whole(file: &PackageFile) -> Result<Sha256, Error> {
     let mut hasher = Hasher::new();
-    each_chunk(file, |_, chunk| hasher.update(chunk))?;
+    pspf_unsealed::each_chunk(file, |_, chunk| hasher.update(chunk))?;
     Ok(hasher.finish())
-}
-
-/// Reads the file once, from the first to the last byte.
-fn each_chunk(file: &PackageFile, mut take: impl FnMut(u64, &[u8])) -> Result<(), Error> {
-    let mut buffer = vec![0; CHUNK];
-    let mut at = 0;
-    while at < file.size() {
-        let len = usize::try_from(file.size() - at).unwrap_or(CHUNK).min(CHUNK);
-        let chunk = buffer.get_mut(..len).unwrap_or_default();
-        file.read_at(chunk, at)?;
-        take(at, chunk);
-        at += len as u64;
-    }
-    Ok(())
 }

@@ -79,7 +79,7 @@ pub use unsealed::UnsealedIndex;
 #[cfg(feature = "tools")]
 pub use unsealed_metadata::{
     Enumerate, RuntimeEnv, SetupCommand, UnsealedBuild, UnsealedExecution, UnsealedIdentity, UnsealedLauncher,
-    UnsealedMetadata, UnsealedRuntime, UnsealedSlotMetadata, Workenv, WorkenvDirectory,
+    UnsealedMetadata, UnsealedPolicy, UnsealedRuntime, UnsealedSlotMetadata, Workenv, WorkenvDirectory,
 };
 #[cfg(feature = "tools")]
 pub use unsealed_package::{UnsealedPackage, UnsealedSlot};

@@ -43,7 +43,7 @@ impl UnsealedIndex {
         self.0.metadata_span()
     }
 
-    /// Where the slot table is: 64 bytes a slot, whatever `slot_table_size` says.
+    /// Where the slot table is: 64 bytes a slot.
     pub fn slot_table_span(&self) -> Span {
         let len = u64::from(self.0.head.slot_count).saturating_mul(SlotDescriptor::LEN as u64);
         Span { offset: self.0.head.slot_table_offset, len }

@@ -2,7 +2,7 @@
 //! their Rust launcher does not read are not read here either.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use serde::Deserialize;
@@ -20,9 +20,15 @@ pub struct UnsealedMetadata {
     pub setup_commands: Option<Vec<SetupCommand>>,
     pub runtime: Option<UnsealedRuntime>,
     pub workenv: Option<Workenv>,
-    pub policy: Option<serde_json::Value>,
-    /// However the key is spelled.
-    pub(crate) pspf: Option<serde::de::IgnoredAny>,
+    pub policy: Option<UnsealedPolicy>,
+    /// However the key is spelled, and whatever its value.
+    #[serde(default, deserialize_with = "is_there")]
+    pub(crate) pspf: bool,
+}
+
+/// True for a key that is there, `null` or not.
+fn is_there<'de, D: serde::Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    serde::de::IgnoredAny::deserialize(value).map(|_| true)
 }
 
 /// `package`.
@@ -110,6 +116,40 @@ pub struct RuntimeEnv {
     pub pass: Vec<String>,
     pub map: BTreeMap<String, String>,
     pub set: BTreeMap<String, String>,
+}
+
+/// `policy`, and all of its text.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+#[expect(missing_docs, reason = "as above")]
+pub struct UnsealedPolicy {
+    pub platforms: Vec<String>,
+    pub refuse_root: bool,
+    pub require_env: Vec<String>,
+    /// As JSON without blanks and with ascending keys.
+    pub(crate) text: String,
+}
+
+impl TryFrom<serde_json::Value> for UnsealedPolicy {
+    type Error = serde_json::Error;
+
+    fn try_from(value: serde_json::Value) -> Result<Self, serde_json::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Rules {
+            platforms: Option<Vec<String>>,
+            refuse_root: Option<bool>,
+            require_env: Option<Vec<String>>,
+        }
+        let text = value.to_string();
+        let Rules { platforms, refuse_root, require_env } = serde_json::from_value(value)?;
+        Ok(Self {
+            platforms: platforms.unwrap_or_default(),
+            refuse_root: refuse_root.unwrap_or_default(),
+            require_env: require_env.unwrap_or_default(),
+            text,
+        })
+    }
 }
 
 /// `workenv`.

@@ -40,13 +40,12 @@ impl UnsealedSlot {
     /// # Errors
     /// [`Error::Name`] where it leads elsewhere.
     pub fn target_of(target: &str) -> Result<Option<TreePath>, Error> {
-        match target.strip_prefix("{workenv}").unwrap_or(target).trim_start_matches('/') {
-            "" if target.starts_with("{workenv}") => Ok(None),
-            _ if target.starts_with('/') => {
-                Err(Error::Name { name: target.to_owned(), reason: "a target is not absolute" })
-            }
-            path => TreePath::try_from(path).map(Some),
+        if target.starts_with('/') {
+            return Err(Error::Name { name: target.to_owned(), reason: "a target is not absolute" });
         }
+        let path = target.strip_prefix("{workenv}").unwrap_or(target);
+        let plain: Vec<&str> = path.split('/').filter(|name| !name.is_empty() && *name != ".").collect();
+        if plain.is_empty() { Ok(None) } else { TreePath::try_from(plain.join("/").as_str()).map(Some) }
     }
 
     /// Whether its content is a tar archive, which goes to the top of the work environment.
@@ -106,9 +105,9 @@ impl UnsealedIndex {
         if says_sealed(&json) {
             return Err(Error::SealRemoved);
         }
-        let metadata: UnsealedMetadata =
-            serde_json::from_slice(&json).map_err(|error| Error::Json { reason: error.to_string() })?;
-        if metadata.pspf.is_some() {
+        let metadata: UnsealedMetadata = serde_json::from_slice(&json)
+            .map_err(|error| Error::Json { reason: error.to_string().chars().take(200).collect() })?;
+        if metadata.pspf {
             return Err(Error::SealRemoved);
         }
         let signer = PublicKey::from_bytes(&head.public_key).map_err(|_| Error::SignerKey { position: 0 })?;
@@ -155,7 +154,11 @@ fn slots(
                 .ok_or_else(|| Error::Json { reason: format!("slot `{}` has no full SHA-256", slot.id) })?
         };
         let (operations, permissions) = tool.hold_descriptor(position, row, slot, sha256)?;
-        let target = UnsealedSlot::target_of(&slot.target)?;
+        // An archive goes to the top, whatever its target says.
+        let target = match operations.first() {
+            Some(Operation::Tar) => UnsealedSlot::target_of(&slot.target).unwrap_or(None),
+            _ => UnsealedSlot::target_of(&slot.target)?,
+        };
         let slot = UnsealedSlot {
             id: slot.id.clone(),
             span,

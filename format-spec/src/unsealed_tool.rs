@@ -91,14 +91,20 @@ impl UnsealedTool {
     /// The permissions that the tool makes of this text.
     fn permissions(self, text: Option<&str>) -> Option<u16> {
         let octal = |digits: &str| {
-            let plain = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
-            plain.then(|| u16::from_str_radix(digits, 8).ok()).flatten()
+            // A sign in front is taken by the one in Rust.
+            let is_signed = self != Self::Rust && digits.starts_with('+');
+            u16::from_str_radix(digits, 8).ok().filter(|_| !is_signed)
         };
         match (self, text) {
             // What it makes of these is not known.
             (Self::Python, Some(text)) if text.contains(['_', '+', '-']) => None,
             (Self::Python, text) => {
-                let digits = text.map(str::trim).map(|text| text.strip_prefix("0o").unwrap_or(text));
+                let bare = text.map(str::trim).map(|text| match text.strip_prefix("0o") {
+                    Some(digits) => digits,
+                    None if text.len() > 1 => text.strip_prefix('0').unwrap_or(text).trim(),
+                    None => text,
+                });
+                let digits = bare.map(|digits| digits.strip_prefix("0o").unwrap_or(digits));
                 let bits = digits.and_then(|digits| u64::from_str_radix(digits, 8).ok());
                 // The low and the high byte are stored, and no more.
                 Some(bits.map_or(0o644, |bits| (bits & 0xFFFF) as u16))
@@ -157,9 +163,12 @@ impl UnsealedTool {
         let wrong = |field: &'static str| Error::UnsealedField { slot: slot.id.clone(), field };
         let operations = self.operations(&slot.operations).ok_or_else(|| wrong("operations"))?;
         let permissions = self.permissions(slot.permissions.as_deref()).ok_or_else(|| wrong("permissions"))?;
-        if operations.len() > 8 || operations.iter().skip(1).any(|operation| *operation == Tar) {
+        if operations.len() > 8 {
             return Err(wrong("operations"));
         }
+        // One archive, in one code: what else the builders write, no launcher reads.
+        let plain = operations.strip_prefix(&[Tar]).unwrap_or(&operations);
+        let is_read = matches!(plain, [] | [Gzip | Bzip2 | Xz | Zstd]);
         let code = operations.iter().rev().fold(0, |code, operation| code << 8 | *operation as u64);
         let length = if self == Self::Python { row.original_size } else { row.size };
         let agrees: [(&str, bool); 9] = [
@@ -175,6 +184,9 @@ impl UnsealedTool {
         ];
         match agrees.iter().find(|(_, agrees)| !agrees) {
             Some((field, _)) => Err(wrong(field)),
+            None if !is_read => {
+                Err(Error::Json { reason: alloc::format!("slot `{}`: no launcher reads such operations", slot.id) })
+            }
             None => Ok((operations, permissions)),
         }
     }
@@ -187,7 +199,7 @@ impl UnsealedTool {
         };
         let signer = named(&index.attestation_key_fp, Some(Sha256::of(&index.public_key)));
         let policy = metadata.policy.as_ref().filter(|_| self == Self::Python);
-        let policy = policy.map(|policy| Sha256::of(alloc::string::ToString::to_string(policy).as_bytes()));
+        let policy = policy.map(|policy| Sha256::of(policy.text.as_bytes()));
         let base = !matches!(self, Self::Go);
         let python = self == Self::Python;
         let when = |condition: bool, value: u64| if condition { value } else { 0 };

@@ -56,11 +56,11 @@ pub fn extract_slot(
 }
 
 /// The process's umask, put back when dropped.
-pub(crate) struct Umask(Mode);
+pub struct Umask(Mode);
 
 impl Umask {
     /// Every mode is what it was asked to be, whatever the caller's umask: the cache asks for what it needs.
-    pub(crate) fn none() -> Self {
+    pub fn none() -> Self {
         Self(rustix::process::umask(Mode::empty()))
     }
 }

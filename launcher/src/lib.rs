@@ -35,7 +35,7 @@ pub mod sys;
 pub use check::{Checked, Depth, Thorough, check};
 pub use environment::{Environment, matches};
 pub use error::{Error, OsError, report};
-pub use extract::{Modes, extract_slot};
+pub use extract::{Modes, Umask, extract_slot};
 pub use extract_to::extract_to;
 pub use launch::{Invocation, launch, run_package};
 pub use package_file::PackageFile;

@@ -120,8 +120,10 @@ fn f04_another_boot_takes_what_is_on_the_disk_alone() {
     let first = made();
     fs::write(record(), format!("{body}\n{}\n", pspf_tests::raw::hex(&pspf_tests::raw::sha256(body.as_bytes()))))
         .unwrap();
-    subject.starts_again("another boot");
-    assert_ne!(made(), first, "it was made anew");
+    subject.start().stdout(SAID).run();
+    let dirs = || names(&env).into_iter().filter(|name| env.join(name).is_dir()).collect::<Vec<_>>();
+    assert_eq!(dirs().len(), 2, "it was made anew; another machine may use the first one, whose cache this is too");
+    remove_tree(&env.join(first));
     let second = made();
     let earlier = std::time::SystemTime::now() - std::time::Duration::from_secs(100);
     fs::File::options().write(true).open(record()).unwrap().set_modified(earlier).unwrap();
@@ -177,4 +179,56 @@ fn work_environments_are_listed_and_removed() {
     subject.starts_again("a removal");
     cache(&["prune", "--now"]).stdout_part("removed 1 work environment").run();
     assert_eq!(left(), [""; 0]);
+}
+
+/// What runs keeps its work environment, whatever its program does to it and whoever starts the package beside it.
+#[test]
+fn a_start_takes_nothing_from_one_that_runs() {
+    let sandbox = Sandbox::new(Who::Stranger);
+    let tool = "#!/bin/sh\ncd /\nchmod 777 \"$FLAVOR_WORKENV\"\necho ready\nread line\ncat \"$FLAVOR_WORKENV/data\"\n";
+    let slots = [
+        UnsealedSlot::program("tool", tool.as_bytes()),
+        UnsealedSlot::new("d", "data", "raw", 0o644, b"still\n".to_vec()),
+    ];
+    let setup = json!({"setup_commands": [{"type": "chmod", "path": "{workenv}", "mode": "777"}]});
+    sandbox.write("a.psp", package(b"launcher", &metadata("{workenv}/tool", &slots, setup), &slots, &key()));
+    let start = || Run::pspf(&sandbox, ["run", "--allow-unsealed", "a.psp"]);
+    let mut first = start().spawn();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    start().stdin("go\n").stdout("ready\nstill\n").run();
+    // The record is gone, as after a crash; and somebody tidies up.
+    let env = sandbox.cache().join("env");
+    let record = names(&env).into_iter().find(|name| name.ends_with(".ok")).unwrap();
+    fs::remove_file(env.join(record)).unwrap();
+    start().stdin("go\n").stdout("ready\nstill\n").run();
+    Run::pspf(&sandbox, ["cache", "prune", "--now"]).any_stdout().run();
+    std::io::Write::write_all(first.stdin.as_mut().unwrap(), b"go\n").unwrap();
+    let output = first.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ready\nstill\n");
+}
+
+/// A setup command that outlives the start that began it has no other beside it.
+#[test]
+fn f01_a_setup_that_was_left_alone_is_waited_for() {
+    let sandbox = Sandbox::new(Who::Caller);
+    let log = sandbox.write("log", b"");
+    let setup =
+        "#!/bin/sh\necho begin >>\"$LOG\"\nsleep 1.5\ntest -e \"$FLAVOR_WORKENV/tool\" && echo end >>\"$LOG\"\n";
+    let slots = [
+        UnsealedSlot::program("tool", b"#!/bin/sh\necho started\n"),
+        UnsealedSlot::new("setup", "setup", "raw", 0o755, setup.as_bytes().to_vec()),
+    ];
+    let commands = json!({"setup_commands": [{"type": "execute", "command": "./setup"}]});
+    sandbox.write("a.psp", package(b"launcher", &metadata("{workenv}/tool", &slots, commands), &slots, &key()));
+    let start = || Run::pspf(&sandbox, ["run", "--allow-unsealed", "a.psp"]).env("LOG", &log);
+    let mut first = start().spawn();
+    while fs::read_to_string(&log).unwrap().is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    start().stdout("started\n").run();
+    assert_eq!(fs::read_to_string(&log).unwrap(), "begin\nend\nbegin\nend\n");
+    let left = names(&sandbox.cache().join("env"));
+    assert_eq!(left.len(), 3, "{left:?}");
 }

@@ -261,6 +261,27 @@ fn our_launcher_answers_what_their_builders_ask() {
     bytes[at] ^= 1;
     let changed = sandbox.write_program("changed.psp", bytes);
     Run::new(&sandbox, &changed).env("FLAVOR_LAUNCHER_CLI", "1").arg("verify").fails("INTEGRITY").run();
+    // The same strictness at a first start: also what is between the parts.
+    let gapped = build(&sandbox, "rs", &launcher, "rs.psp");
+    let mut bytes = fs::read(&gapped).unwrap();
+    let at = usize::try_from(u64::from_le_bytes(raw::index(&bytes)[24..32].try_into().unwrap())).unwrap() - 100;
+    assert_eq!(bytes[at], 0, "the gap that the builder in Rust leaves");
+    bytes[at] = 1;
+    let padded = sandbox.write_program("padded.psp", bytes);
+    Run::new(&sandbox, &padded).fails("INTEGRITY").stderr_part("padding").run();
+    // It leaves signals and closed descriptors as they are, for sealed packages too.
+    let sealed = sandbox.work("sealed.psp");
+    Run::pspf(&sandbox, ["pack", "--launcher"])
+        .arg(&launcher)
+        .arg("-o")
+        .arg(&sealed)
+        .arg(probe())
+        .any_stdout()
+        .any_stderr()
+        .run();
+    let run = Run::new(&sandbox, probe()).args(["signals", "", "13"]).arg(&sealed).arg("process");
+    let said = run.any_stdout().run().stdout;
+    assert!(said.contains("SigIgn:\t0000000000001000"), "{said}");
     Run::new(&sandbox, &changed).fails("INTEGRITY").run();
     assert!(
         !sandbox.cache().join("env").exists()

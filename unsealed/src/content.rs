@@ -9,10 +9,13 @@ use pspf_launcher::PackageFile;
 
 use crate::Error;
 
-/// What a decoder may use: the window that every level of xz fits in, and that of zstd's widest usual one.
+/// What a decoder may use (SPEC §8.6).
 #[cfg(feature = "all-codes")]
-const XZ_MEMORY: u64 = 128 << 20;
-const ZSTD_WINDOW_LOG: u32 = 27;
+const XZ_MEMORY: u64 = 64 << 20;
+const ZSTD_WINDOW_LOG: u32 = 23;
+/// How much a slot may decode to: so many times its stored bytes, which DEFLATE cannot exceed, and so many more.
+const MAX_RATIO: u64 = 1100;
+const MAX_MORE: u64 = 64 << 20;
 
 /// The stored bytes of a slot, hashed as they are read.
 struct Stored<'a> {
@@ -59,7 +62,9 @@ pub(crate) fn decoded<T>(
         for operation in slot.operations.iter().rev() {
             reader = decoder(*operation, reader).map_err(|error| Error::content(&slot.id, error))?;
         }
-        let taken = take(&mut *reader);
+        let most = slot.span.len.saturating_mul(MAX_RATIO).saturating_add(MAX_MORE);
+        let mut reader = Bounded { reader, left: most };
+        let taken = take(&mut reader);
         // An archive ends before its stream does.
         match taken {
             Ok(taken) => {
@@ -83,10 +88,26 @@ pub(crate) fn decoded<T>(
     taken
 }
 
+/// A reader of at most so many bytes, which does not take more for an end.
+struct Bounded<'a> {
+    reader: Box<dyn Read + 'a>,
+    left: u64,
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.reader.read(buffer)?;
+        let left = self.left.checked_sub(len as u64);
+        self.left = left.ok_or_else(|| io::Error::other("it is more than 1,100 times as large as it is stored"))?;
+        Ok(len)
+    }
+}
+
 fn decoder<'a>(operation: Operation, stored: Box<dyn Read + 'a>) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match operation {
         Operation::Tar => stored,
-        Operation::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(stored))),
+        // The first member is the content, as for the reference launcher in Rust.
+        Operation::Gzip => Box::new(flate2::bufread::GzDecoder::new(BufReader::new(stored))),
         Operation::Zstd => {
             let mut decoder = zstd::Decoder::new(stored)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;

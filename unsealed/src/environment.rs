@@ -1,14 +1,16 @@
 //! The environment of the application and of setup commands (SPEC §8.6).
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use pspf_format::{EnvRules, TextMap};
 use pspf_launcher::Environment;
 
 use crate::Error;
-use crate::text::Places;
+use crate::text::{Places, matches};
+
+/// What tells a start that it is part of a setup: its value is the work environment that is being made.
+pub(crate) const SETUP: &str = "PSPF_SETUP";
 
 /// The environment in which the application runs.
 pub(crate) fn of_application(caller: &Environment, places: Places<'_>, package: &Path) -> Result<Environment, Error> {
@@ -21,22 +23,26 @@ pub(crate) fn of_application(caller: &Environment, places: Places<'_>, package: 
         set(&mut environment, "FLAVOR_CACHE_DIR", cache.as_os_str())?;
     }
     if let Some(rules) = metadata.runtime.as_ref().map(|runtime| &runtime.env) {
-        // First one, then the other: what `unset` took is not there to be renamed.
-        let unset = EnvRules { unset: rules.unset.clone(), pass: rules.pass.clone(), ..EnvRules::default() };
-        let mut map = TextMap::default();
-        for (old, new) in &rules.map {
-            map.insert(old.clone(), new.clone());
+        let passed = |name: &str| rules.pass.iter().any(|pattern| matches(pattern, name));
+        let names: Vec<String> = environment.entries().iter().filter_map(|entry| name_of(entry)).collect();
+        for name in names.iter().filter(|name| !passed(name)) {
+            if rules.unset.iter().any(|pattern| matches(pattern, name)) {
+                environment.remove(name);
+            }
         }
-        let map = EnvRules { pass: rules.pass.clone(), map, ..EnvRules::default() };
-        for rules in [unset, map] {
-            environment.apply(&rules, |_| Ok::<_, Error>(CString::default()))?;
+        // What `unset` took is not there to be renamed.
+        for (old, new) in rules.map.iter().filter(|(old, _)| !passed(old)) {
+            if let Some(value) = environment.get(old).map(<[u8]>::to_vec) {
+                environment.remove(old);
+                set(&mut environment, new, OsStr::from_bytes(&value))?;
+            }
         }
         for (name, value) in &rules.set {
             set(&mut environment, name, OsStr::new(value))?;
         }
     }
     for (name, value) in metadata.workenv.iter().flat_map(|workenv| &workenv.env) {
-        set(&mut environment, name, &places.expand(value, false))?;
+        set(&mut environment, name, &places.expand(value, true))?;
     }
     for (name, value) in &metadata.execution.env {
         set(&mut environment, name, &places.expand(value, true))?;
@@ -45,6 +51,7 @@ pub(crate) fn of_application(caller: &Environment, places: Places<'_>, package: 
     set(&mut environment, "FLAVOR_ORIGINAL_COMMAND", package.as_os_str())?;
     add_workenv(&mut environment, places.workenv)?;
     environment.remove("PSPF_SELF");
+    environment.remove(SETUP);
     Ok(environment)
 }
 
@@ -56,7 +63,13 @@ pub(crate) fn of_setup(caller: &Environment, places: Places<'_>) -> Result<Envir
     }
     add_workenv(&mut environment, places.workenv)?;
     environment.remove("PSPF_SELF");
+    set(&mut environment, SETUP, places.workenv.as_os_str())?;
     Ok(environment)
+}
+
+fn name_of(entry: &CStr) -> Option<String> {
+    let name = entry.to_bytes().split(|byte| *byte == b'=').next()?;
+    String::from_utf8(name.to_vec()).ok()
 }
 
 /// Puts the package's own programs first.

@@ -61,7 +61,15 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.to_owned(), source }
+        // What a library has wrapped says by itself no more than that something failed.
+        let bare = |source: io::Error| match source.get_ref().and_then(|wrapped| wrapped.source()) {
+            Some(inner) => match inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+                Some(number) => io::Error::from_raw_os_error(number),
+                None => source,
+            },
+            None => source,
+        };
+        move |source| Self::Io { action, path: path.to_owned(), source: bare(source) }
     }
 
     pub(crate) fn content(slot: &str, reason: impl fmt::Display) -> Self {
@@ -116,7 +124,14 @@ impl fmt::Display for Error {
             Self::Metadata { reason } => write!(f, "metadata: {}", Shown(reason)),
             Self::Setup { command, end, output } => {
                 write!(f, "setup command `{}` {end}", Shown(command))?;
-                output.lines().try_for_each(|line| write!(f, "\n  | {}", Shown(line)))
+                output
+                    .lines()
+                    .rev()
+                    .take(20)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .rev()
+                    .try_for_each(|line| write!(f, "\n  | {}", Shown(line)))
             }
             Self::Policy { reason } => write!(f, "the package's policy: {}", Shown(reason)),
             Self::Usage { reason } => f.write_str(reason),
@@ -125,8 +140,4 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        None
-    }
-}
+impl std::error::Error for Error {}

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
 mod content;
 mod environment;
 mod error;
@@ -14,12 +15,14 @@ mod setup;
 mod start;
 mod text;
 mod unpack;
+mod words;
 mod workenv;
 
 pub use content::decode_all;
 pub use error::Error;
-pub use package::{Measured, Opened};
+pub use package::{Measured, Opened, each_chunk};
 pub use removal::{RemovedWorkenvs, WorkenvListing, list_workenvs, remove_workenvs};
 pub use start::run;
 pub use unpack::unpack_slot;
+pub use words::split_words;
 pub use workenv::set_up;

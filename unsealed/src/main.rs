@@ -1,54 +1,59 @@
 //! A launcher for packages without a seal, as the builders of the reference release make them. It starts sealed
 //! packages as the usual launcher does.
+//!
+//! Without a Rust `main`: what its start-up does to signals and closed descriptors would reach the application.
 
-#![forbid(unsafe_code)]
+#![no_main]
+#![expect(unsafe_code, reason = "the entry point that the C library calls")]
 
 use std::borrow::Cow;
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::OsStringExt;
-use std::process::ExitCode;
+use std::ffi::{CStr, c_char, c_int};
 
 use pspf_format::Error as FormatError;
-use pspf_launcher::sys::{process, signals, stdio};
+use pspf_launcher::sys::process::{self, c_strings};
+use pspf_launcher::sys::stdio;
 use pspf_launcher::{Environment, Error as LauncherError, Invocation, PackageFile, launch, own_file};
 use pspf_unsealed::{Error, Opened};
 
 const VERSION: &str = concat!("pspf-launcher-unsealed ", env!("CARGO_PKG_VERSION"), "\n");
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
+/// What the C library calls.
+///
+/// # Safety
+/// `argv` is the NULL-terminated array that the kernel made.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn main(_argc: c_int, argv: *const *const c_char) -> c_int {
+    // SAFETY: the C library passes the kernel's NULL-terminated array, and nobody changes it.
+    let argv = unsafe { c_strings(argv) };
+    std::panic::set_hook(Box::new(|_| pspf_launcher::panicked()));
+    match run(argv) {
+        Ok(()) => 0,
         Err(error) => {
             let hint = error.hint().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
             stdio::tell(&format!("pspf: error[{}]: {error}\n{hint}", error.class()));
-            ExitCode::from(error.class().exit_code())
+            c_int::from(error.class().exit_code())
         }
     }
 }
 
-fn run() -> Result<(), Error> {
+fn run(argv: Vec<Cow<'static, CStr>>) -> Result<(), Error> {
     if process::has_elevated_rights() {
         return Err(LauncherError::ElevatedRights.into());
     }
     let (file, path) = own_file()?;
     let file = PackageFile::from_file(file, &path)?;
-    let environment = Environment::of_process();
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let argv = arguments.iter().filter_map(|argument| CString::new(argument.clone().into_vec()).ok());
-    // Rust's start-up ignores SIGPIPE; applications expect what the caller gives them.
-    signals::reset_pipe();
-    let invocation = Invocation { argv: argv.map(Cow::Owned).collect(), environment };
-    let asked = |number: usize| arguments.get(number).and_then(|argument| argument.to_str());
+    let invocation = Invocation { argv, environment: Environment::of_process() };
+    let first = invocation.argv.get(1).and_then(|argument| argument.to_str().ok());
     match file.unverified() {
         Ok(_) => match launch(&file, &invocation)? {},
         Err(LauncherError::Package { source: FormatError::NoSeal, .. }) => {
             let opened = Opened::open(&file)?;
             if is_command_line(&invocation.environment) {
-                return answer(asked(1).unwrap_or("info"), &file, &opened);
+                return answer(first.unwrap_or("info"), &file, &opened);
             }
             match pspf_unsealed::run(&file, &opened, &invocation)? {}
         }
-        Err(LauncherError::Package { source: FormatError::NotAPackage, .. }) if asked(1) == Some("--version") => {
+        Err(LauncherError::Package { source: FormatError::NotAPackage, .. }) if first == Some("--version") => {
             print(VERSION)
         }
         Err(error) => Err(error.into()),

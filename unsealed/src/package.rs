@@ -1,5 +1,7 @@
 //! A package without a seal: opened, and measured as a whole.
 
+use std::cell::Cell;
+
 use pspf_format::keys::PublicKey;
 use pspf_format::{
     Error as FormatError, Hasher, INDEX_LEN, IndexBlock, Record, Sha256, Span, TRAILER_LEN, UnsealedIndex,
@@ -18,6 +20,8 @@ pub struct Opened {
     index: IndexBlock,
     /// The parts that were read to open it, and their digests.
     read: [(Span, Sha256); 3],
+    /// Whether the rest of the file was compared.
+    checked: Cell<bool>,
 }
 
 /// Digests from one pass over the file.
@@ -27,8 +31,8 @@ pub struct Measured {
     pub sha256: Sha256,
     /// Of each slot's stored bytes, in the order of the slots.
     pub slots: Vec<Sha256>,
-    /// Length and digest of what the index calls the launcher, where that is a part of its own.
-    pub launcher: Option<(u64, Sha256)>,
+    /// Length and digest of what the index calls the launcher.
+    pub launcher: (u64, Sha256),
 }
 
 impl Opened {
@@ -56,7 +60,7 @@ impl Opened {
         let trailer_span = Span { offset: file.size().saturating_sub(len), len };
         let (metadata, table) = (Sha256::of(&metadata), Sha256::of(&table));
         let read = [(metadata_span, metadata), (table_span, table), (trailer_span, trailer_sha256)];
-        Ok(Self { package, index, read })
+        Ok(Self { package, index, read, checked: Cell::new(false) })
     }
 
     /// What is signed.
@@ -88,9 +92,8 @@ impl Opened {
         let mut spans: Vec<Span> = self.package.slots.iter().map(|slot| slot.span).collect();
         spans.extend(self.parts());
         let mut parts = Parts::new(&spans).map_err(wrong)?;
-        let has_launcher = parts.add(self.launcher());
-        if !has_launcher && self.package.launcher.is_some() {
-            return Err(wrong(FormatError::Layout { part: "launcher" }));
+        if !parts.add(self.launcher()) {
+            return Err(wrong(FormatError::UnsealedIndex { field: "launcher_size" }));
         }
         let mut whole = Hasher::new();
         let mut padding = None;
@@ -105,14 +108,13 @@ impl Opened {
                 return Err(wrong(FormatError::Changed));
             }
         }
-        // Without a launcher that can be told apart, what is there is one.
-        if let Some(offset) = padding.filter(|_| has_launcher) {
+        if let Some(offset) = padding {
             return Err(wrong(FormatError::Padding { offset }));
         }
         Ok(Measured {
             sha256: whole.finish(),
             slots: self.package.slots.iter().map(|slot| parts.digest(slot.span)).collect(),
-            launcher: has_launcher.then(|| (self.launcher().len, parts.digest(self.launcher()))),
+            launcher: (self.launcher().len, parts.digest(self.launcher())),
         })
     }
 
@@ -123,7 +125,13 @@ impl Opened {
     pub fn check(&self, file: &PackageFile) -> Result<Measured, Error> {
         let measured = self.measure(file)?;
         self.compare(&measured).map_err(|error| file.wrong(error))?;
+        self.checked.set(true);
         Ok(measured)
+    }
+
+    /// The same, unless it was done before.
+    pub(crate) fn check_once(&self, file: &PackageFile) -> Result<(), Error> {
+        if self.checked.get() { Ok(()) } else { self.check(file).map(drop) }
     }
 
     /// Compares digests with those that are signed.
@@ -137,7 +145,7 @@ impl Opened {
             }
         }
         if let Some((size, expected)) = self.package.launcher {
-            let found = measured.launcher.map_or(Sha256([0; 32]), |(_, found)| found);
+            let (_, found) = measured.launcher;
             if size != self.index.launcher_size || found != expected {
                 return Err(FormatError::Digest { part: "launcher", expected, found });
             }
@@ -146,8 +154,11 @@ impl Opened {
     }
 }
 
-/// Reads the file once, from the first to the last byte.
-fn each_chunk(file: &PackageFile, mut take: impl FnMut(u64, &[u8])) -> Result<(), Error> {
+/// Reads a file once, from the first to the last byte.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn each_chunk(file: &PackageFile, mut take: impl FnMut(u64, &[u8])) -> Result<(), Error> {
     let mut buffer = vec![0; CHUNK];
     let mut at = 0;
     while at < file.size() {

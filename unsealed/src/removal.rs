@@ -1,6 +1,6 @@
 //! Work environments that are there, and their removal (SPEC §10.7): never one that is in use.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -67,12 +67,14 @@ pub fn remove_workenvs(cache: &Path, only: Option<Sha256>, unused_for: Duration)
     Ok(removed)
 }
 
-/// The packages that records name.
+/// The packages that have something there.
 fn ids(cache: &Path) -> Vec<Sha256> {
     let entries = fs::read_dir(cache.join("env")).into_iter().flatten().flatten();
-    let id = |entry: fs::DirEntry| Sha256::from_hex(entry.file_name().to_str()?.strip_suffix(".ok")?);
+    // Of records, locks, and what was left half made.
+    let id = |entry: fs::DirEntry| Sha256::from_hex(entry.file_name().to_str()?.get(..64)?);
     let mut ids: Vec<Sha256> = entries.filter_map(id).collect();
     ids.sort();
+    ids.dedup();
     ids
 }
 
@@ -81,7 +83,13 @@ fn ids(cache: &Path) -> Vec<Sha256> {
 fn remove(folder: &Folder, unused_for: Duration) -> Result<Option<u64>, Error> {
     let Some(_turn) = folder.turn_now() else { return Ok(None) };
     let record = folder.record();
-    let Ok(file) = File::open(&record) else { return Ok(None) };
+    let Some(file) = folder.open_record() else {
+        let before = disk_usage_of(folder);
+        folder.reclaim();
+        let _ = fs::remove_file(folder.lock());
+        let freed = before.saturating_sub(disk_usage_of(folder));
+        return Ok(Some(freed).filter(|_| disk_usage_of(folder) == 0));
+    };
     let is_unused = || {
         let modified = file.metadata().and_then(|found| found.modified());
         unused_for.is_zero() || modified.is_ok_and(|then| then.elapsed().is_ok_and(|age| age > unused_for))
@@ -90,13 +98,13 @@ fn remove(folder: &Folder, unused_for: Duration) -> Result<Option<u64>, Error> {
     let mut bytes = 0;
     let mut aside = None;
     if let Some(path) = named.filter(|path| path.is_dir()) {
-        if !is_unused() || is_used_below(path.as_os_str().as_bytes()) {
+        if !is_unused() || is_used(&path) {
             return Ok(None);
         }
         bytes = disk_usage(&path);
         let away = path.with_extension("removed");
         fs::rename(&path, &away).map_err(Error::io("removing", &path))?;
-        if !is_unused() || is_used_below(away.as_os_str().as_bytes()) {
+        if !is_unused() || is_used(&away) || names_in_environment(&path) {
             fs::rename(&away, &path).map_err(Error::io("keeping", &path))?;
             return Ok(None);
         }
@@ -109,6 +117,28 @@ fn remove(folder: &Folder, unused_for: Duration) -> Result<Option<u64>, Error> {
     folder.reclaim();
     let _ = fs::remove_file(folder.lock());
     Ok(Some(bytes))
+}
+
+/// Whether a live process runs from a work environment, as far as we may look: by its executable, what it maps, its
+/// directory, or the variable that tells every program of the package where it is.
+pub(crate) fn is_used(path: &Path) -> bool {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    is_used_below(real.as_os_str().as_bytes()) || names_in_environment(path)
+}
+
+fn names_in_environment(path: &Path) -> bool {
+    let entry = [b"FLAVOR_WORKENV=", path.as_os_str().as_bytes()].concat();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let own = std::process::id().to_string();
+    processes.filter(|process| process.file_name() != *own).any(|process| {
+        let variables = fs::read(process.path().join("environ")).unwrap_or_default();
+        variables.split(|byte| *byte == 0).any(|variable| variable == entry)
+    })
+}
+
+/// Bytes of everything that a package has there.
+fn disk_usage_of(folder: &Folder) -> u64 {
+    folder.leftovers().iter().map(|path| disk_usage(path)).sum()
 }
 
 fn disk_usage(path: &Path) -> u64 {

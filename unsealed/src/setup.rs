@@ -14,39 +14,31 @@ use pspf_launcher::Environment;
 use crate::Error;
 use crate::environment::of_setup;
 use crate::start::program;
-use crate::text::{Places, matches};
+use crate::text::Places;
 
 /// How much of a failed command's output is shown.
 const SHOWN: u64 = 4096;
 
 /// Runs all of them, in their order. The first that fails ends it.
 pub(crate) fn run(places: Places<'_>, caller: &Environment) -> Result<(), Error> {
-    let commands = places.metadata.setup_commands.as_deref().unwrap_or_default();
-    for command in commands {
+    for command in commands(places) {
         match command {
             SetupCommand::Execute { command } => execute(places, caller, command, None)?,
             SetupCommand::EnumerateAndExecute { command, enumerate } => {
-                let folder = places.path_inside(&enumerate.path)?;
-                for path in matching(&folder, OsStr::new(&enumerate.pattern))? {
+                for path in matching(places, &format!("{}/{}", enumerate.path, enumerate.pattern))? {
                     execute(places, caller, command, Some(path))?;
                 }
             }
             SetupCommand::WriteFile { path, content } => {
                 let path = places.path_inside(path)?;
-                if let Some(parent) = path.parent() {
-                    fs::create_dir_all(parent).map_err(Error::io("creating", parent))?;
-                }
                 let content = places.expand(content, false);
-                fs::write(&path, content.as_bytes()).map_err(Error::io("writing", &path))?;
+                let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+                made.and_then(|()| fs::write(&path, content.as_bytes())).map_err(failed("write_file", &path))?;
             }
             SetupCommand::Chmod { path, mode } => {
-                let path = places.path_inside(path)?;
-                let mode = u32::from_str_radix(mode.trim_start_matches("0o"), 8).ok();
-                let mode = mode.ok_or_else(|| Error::metadata("the mode of a `chmod` is no octal number"))? & 0o777;
-                let (Some(folder), Some(pattern)) = (path.parent(), path.file_name()) else { continue };
-                for path in matching(folder, pattern)? {
-                    let set = fs::set_permissions(&path, Permissions::from_mode(mode));
-                    set.map_err(Error::io("setting the mode of", &path))?;
+                for path in matching(places, path)? {
+                    let set = fs::set_permissions(&path, Permissions::from_mode(octal(mode)));
+                    set.map_err(failed("chmod", &path))?;
                 }
             }
         }
@@ -54,32 +46,60 @@ pub(crate) fn run(places: Places<'_>, caller: &Environment) -> Result<(), Error>
     Ok(())
 }
 
-/// The files in a folder whose names have this form, in the order of their names; links are left out.
-fn matching(folder: &Path, pattern: &OsStr) -> Result<Vec<PathBuf>, Error> {
-    let read = |error| Error::io("reading", folder)(error);
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(read)? {
-        let entry = entry.map_err(read)?;
-        let is_link = entry.file_type().map_err(read)?.is_symlink();
-        if !is_link && matches(pattern, &entry.file_name()) {
-            found.push(entry.path());
+fn commands<'a>(places: Places<'a>) -> &'a [SetupCommand] {
+    places.metadata.setup_commands.as_deref().unwrap_or_default()
+}
+
+/// Fails where a command could not even be begun, before any of them runs.
+pub(crate) fn look(places: Places<'_>) -> Result<(), Error> {
+    commands(places).iter().try_for_each(|command| match command {
+        SetupCommand::Execute { command } => words(places, command).map(drop),
+        SetupCommand::EnumerateAndExecute { command, enumerate } => {
+            words(places, command)?;
+            places.path_inside(&format!("{}/{}", enumerate.path, enumerate.pattern)).map(drop)
         }
+        SetupCommand::WriteFile { path, .. } | SetupCommand::Chmod { path, .. } => places.path_inside(path).map(drop),
+    })
+}
+
+fn words(places: Places<'_>, text: &str) -> Result<Vec<OsString>, Error> {
+    let words = places.words(text, false)?;
+    if words.is_empty() { Err(Error::metadata("a setup command is empty")) } else { Ok(words) }
+}
+
+/// A mode in octal digits, as the reference launcher reads it; 0700 where it is none.
+pub(crate) fn octal(mode: &str) -> u32 {
+    u32::from_str_radix(mode, 8).ok().filter(|bits| *bits != 0).unwrap_or(0o700) & 0o777
+}
+
+fn failed<'p>(command: &'static str, path: &'p Path) -> impl FnOnce(std::io::Error) -> Error + 'p {
+    move |error| Error::Setup {
+        command: format!("{command} {}", path.display()),
+        end: format!("failed: {error}"),
+        output: String::new(),
     }
-    found.sort();
-    Ok(found)
+}
+
+/// What in the work environment has a path of this form, in the order of the paths; links are left out.
+fn matching(places: Places<'_>, pattern: &str) -> Result<Vec<PathBuf>, Error> {
+    let path = places.path_inside(pattern)?;
+    let inside = path.strip_prefix(places.workenv).unwrap_or(&path).to_string_lossy();
+    // The place itself is no pattern, whatever characters it holds.
+    let pattern = format!("{}/{inside}", glob::Pattern::escape(&places.workenv.to_string_lossy()));
+    let found = glob::glob(&pattern).map_err(|error| Error::metadata(format!("pattern `{inside}`: {error}")))?;
+    let is_link = |path: &PathBuf| path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    Ok(found.flatten().filter(|path| !is_link(path)).collect())
 }
 
 /// Runs a command and waits. What it prints is shown only where it fails: what a start prints is the application's.
 fn execute(places: Places<'_>, caller: &Environment, text: &str, last: Option<PathBuf>) -> Result<(), Error> {
     let environment = of_setup(caller, places)?;
-    let mut words = places.words(text, false)?;
+    let mut words = words(places, text)?;
     words.extend(last.map(OsString::from));
-    let Some((first, arguments)) = words.split_first() else {
-        return Err(Error::metadata("a setup command is empty"));
-    };
+    let Some((first, arguments)) = words.split_first() else { return Ok(()) };
     let program = program(first, places.workenv, &environment)?;
-    let mut output = tempfile::tempfile_in(places.workenv).map_err(Error::io("writing in", places.workenv))?;
-    let same = || output.try_clone().map_err(Error::io("writing in", places.workenv));
+    let mut output = tempfile::tempfile_in(places.workenv).map_err(failed("output in", places.workenv))?;
+    let same = || output.try_clone().map_err(failed("output in", places.workenv));
     let mut command = Command::new(&program);
     command.args(arguments).env_clear().current_dir(places.workenv);
     for entry in environment.entries() {
@@ -88,7 +108,11 @@ fn execute(places: Places<'_>, caller: &Environment, text: &str, last: Option<Pa
         }
     }
     command.stdin(Stdio::null()).stdout(same()?).stderr(same()?);
-    let status = command.status().map_err(Error::io("executing", &program))?;
+    // A caller may have it ignored, and then nobody can be waited for; the application gets it back as it was.
+    let child_signal = pspf_launcher::sys::signals::set_child_default();
+    let status = command.status();
+    child_signal.restore();
+    let status = status.map_err(failed("executing", &program))?;
     if status.success() {
         return Ok(());
     }

@@ -24,6 +24,7 @@ pub fn run(file: &PackageFile, opened: &Opened, invocation: &Invocation) -> Resu
     let command = package.metadata.execution.command.as_deref();
     let command = command.ok_or_else(|| Error::metadata("there is no `execution.command` to start"))?;
     hold_to_policy(opened, caller)?;
+    look(opened, caller, command)?;
     let workenv = place(file, opened, caller)?;
     let error = start(file, opened, invocation, command, &workenv);
     if workenv.exists() {
@@ -32,6 +33,16 @@ pub fn run(file: &PackageFile, opened: &Opened, invocation: &Invocation) -> Resu
     // It was removed at this moment: once more.
     let workenv = place(file, opened, caller)?;
     Err(start(file, opened, invocation, command, &workenv))
+}
+
+/// Fails where the start could not succeed wherever the work environment is, before any of it is made.
+fn look(opened: &Opened, caller: &Environment, command: &str) -> Result<(), Error> {
+    let package = opened.package();
+    let places = Places { metadata: &package.metadata, slots: &package.slots, workenv: Path::new("/") };
+    if places.words(command, true)?.is_empty() {
+        return Err(Error::metadata("`execution.command` is empty"));
+    }
+    environment::of_application(caller, places, Path::new("package")).map(drop)
 }
 
 /// Becomes the application. Returns only where that failed.
@@ -77,7 +88,8 @@ fn place(file: &PackageFile, opened: &Opened, caller: &Environment) -> Result<Pa
         let root = Path::new(OsStr::from_bytes(cache.path().to_bytes()));
         match workenv::ready(root, file, opened, caller) {
             Ok(path) => Ok(Ok(path)),
-            Err(Error::Io { action, path, source }) if path.starts_with(root) => {
+            // Another place may have room, or let us write.
+            Err(Error::Io { action, path, source }) if path.starts_with(root) && is_of_the_place(&source) => {
                 let path = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
                 let errno = source.raw_os_error().map_or(rustix::io::Errno::IO, rustix::io::Errno::from_raw_os_error);
                 Err(LauncherError::io(action, &path, errno))
@@ -91,19 +103,24 @@ fn place(file: &PackageFile, opened: &Opened, caller: &Environment) -> Result<Pa
     path.map_err(|()| failed.take().unwrap_or_else(|| Error::metadata("nothing was made")))
 }
 
+fn is_of_the_place(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let kinds = [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::ACCESS, Errno::PERM, Errno::IO];
+    error.raw_os_error().is_some_and(|number| kinds.contains(&Errno::from_raw_os_error(number)))
+}
+
 /// The rules that the package itself brings, which nobody can loosen.
 fn hold_to_policy(opened: &Opened, caller: &Environment) -> Result<(), Error> {
     let Some(policy) = &opened.package().metadata.policy else { return Ok(()) };
     let refused = |reason: String| Err(Error::Policy { reason });
-    let words = |key: &str| policy.get(key).and_then(|list| list.as_array()).into_iter().flatten();
     let own = pspf_launcher::cache::current_platform().map(|platform| platform.to_string());
-    if words("platforms").next().is_some() && !words("platforms").any(|word| word.as_str() == own.as_deref()) {
+    if !policy.platforms.is_empty() && !policy.platforms.iter().any(|word| Some(word) == own.as_ref()) {
         return refused("it is not for this platform".to_owned());
     }
-    if policy.get("refuse_root").and_then(|flag| flag.as_bool()) == Some(true) && rustix::process::geteuid().is_root() {
+    if policy.refuse_root && rustix::process::geteuid().is_root() {
         return refused("root may not start it".to_owned());
     }
-    for name in words("require_env").filter_map(|name| name.as_str()) {
+    for name in &policy.require_env {
         if caller.get(name).is_none() {
             return refused(format!("variable `{name}` is not set"));
         }

@@ -1,12 +1,13 @@
 //! Placeholders in the metadata of such packages (SPEC §8.6). What is no placeholder stays as it is.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use pspf_format::{UnsealedMetadata, UnsealedSlot};
 
 use crate::Error;
+use crate::words::split_words;
 
 /// What placeholders stand for.
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +48,13 @@ impl Places<'_> {
             "package_name" => Some(identity.name.clone().into_bytes()),
             "version" => Some(identity.version.clone().into_bytes()),
             _ => {
-                let number: usize = name.strip_prefix("slot:").filter(|_| slots)?.parse().ok()?;
+                let digits = name.strip_prefix("slot:").filter(|_| slots)?;
+                let number = digits.parse().ok().filter(|number: &usize| number.to_string() == digits)?;
                 let slot = self.slots.get(number)?;
-                let path =
-                    slot.target.as_ref().map_or_else(|| self.workenv.join(""), |path| self.workenv.join(path.as_str()));
+                let path = match &slot.target {
+                    Some(path) if !slot.is_tree() => self.workenv.join(path.as_str()),
+                    _ => self.workenv.join(""),
+                };
                 Some(path.into_os_string().into_vec())
             }
         }
@@ -58,8 +62,8 @@ impl Places<'_> {
 
     /// The words of a command, split before anything is put in: a space in a path does not make two of one.
     pub(crate) fn words(&self, command: &str, slots: bool) -> Result<Vec<OsString>, Error> {
-        let words = shell_words::split(command);
-        let words = words.map_err(|_| Error::metadata(format!("command `{command}` has a quote without its end")))?;
+        let words = split_words(command);
+        let words = words.ok_or_else(|| Error::metadata(format!("command `{command}` has a quote without its end")))?;
         Ok(words.iter().map(|word| self.expand(word, slots)).collect())
     }
 
@@ -75,7 +79,7 @@ impl Places<'_> {
     }
 }
 
-/// Whether a name has this form, in which `*` stands for any bytes and `?` for one.
-pub(crate) fn matches(pattern: &OsStr, name: &OsStr) -> bool {
-    pspf_launcher::matches(pattern.as_bytes(), name.as_bytes())
+/// Whether a name has this form, as the reference launcher reads it: `*`, `?`, and `[…]` for one of several characters.
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+    glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
 }

@@ -12,6 +12,7 @@ use pspf_launcher::PackageFile;
 use tar::EntryType;
 
 use crate::Error;
+use crate::archive::Archive;
 use crate::content::decoded;
 
 /// Permissions of directories that no archive lists.
@@ -36,8 +37,9 @@ impl Modes {
 
     /// Those inside come first.
     pub(crate) fn set(mut self) -> Result<(), Error> {
-        self.0.sort();
-        for (path, mode) in self.0.into_iter().rev() {
+        // The last of equal ones stands.
+        self.0.sort_by(|(one, _), (two, _)| two.cmp(one));
+        for (path, mode) in self.0 {
             fs::set_permissions(&path, Permissions::from_mode(mode))
                 .map_err(Error::io("setting the mode of", &path))?;
         }
@@ -71,7 +73,7 @@ pub(crate) fn unpack(
                 return write(directory, path, entry.mode, content, &slot.id);
             }
             let path = directory.join(path.as_str());
-            make_directories(&path)?;
+            make_directories(&path).map_err(|error| in_the_way(error, &slot.id))?;
             modes.add(path, entry.mode);
             Ok(())
         })
@@ -85,44 +87,36 @@ pub(crate) fn each_entry(
     mut take: impl FnMut(&Entry, &mut dyn Read) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let wrong = |error: &dyn std::fmt::Display| Error::content(slot, error);
-    let mut archive = tar::Archive::new(reader);
-    let mut count = 0_u64;
-    for entry in archive.entries().map_err(|error| wrong(&error))? {
-        let mut entry = entry.map_err(|error| wrong(&error))?;
-        let header = entry.header();
-        let name = String::from_utf8(entry.path_bytes().into_owned());
-        let name = name.map_err(|_| wrong(&"a path in it is not UTF-8"))?;
-        count += 1;
-        let kind = header.entry_type();
-        if header.as_ustar().is_none() && header.as_gnu().is_none() {
-            return Err(wrong(&format!("`{name}`: the archive is older than POSIX.1-1988 (no `ustar`)")));
-        }
-        let is_directory = match kind {
+    let mut archive = Archive::new(reader);
+    let mut is_empty = true;
+    while let Some(member) = archive.next().map_err(|error| wrong(&error))? {
+        is_empty = false;
+        let name = String::from_utf8(member.path).map_err(|_| wrong(&"a path in it is not UTF-8"))?;
+        let is_directory = match member.kind {
             EntryType::Directory => true,
-            EntryType::Regular => false,
-            EntryType::XGlobalHeader => continue,
+            // As archives had it before they had types.
+            EntryType::Regular => name.ends_with('/'),
             EntryType::Symlink | EntryType::Link => {
                 let what = "a link, which the launchers of this format refuse";
                 return Err(wrong(&format!("`{name}` is {what}")));
             }
             _ => return Err(wrong(&format!("`{name}` is neither a file nor a directory"))),
         };
-        let mode = header.mode().map_err(|error| wrong(&error))? & 0o777;
         let plain = name.trim_start_matches("./").trim_end_matches('/');
         let path = match plain {
             "" | "." if is_directory => None,
             _ => Some(TreePath::try_from(plain).map_err(|error| wrong(&error))?),
         };
-        take(&Entry { path, is_directory, mode }, &mut entry)?;
+        take(&Entry { path, is_directory, mode: member.mode & 0o777 }, &mut archive.content())?;
     }
-    if count == 0 { Err(wrong(&"the archive is empty")) } else { Ok(()) }
+    if is_empty { Err(wrong(&"the archive is empty")) } else { Ok(()) }
 }
 
 /// Writes a file, in the place of one that an earlier slot put there.
 fn write(directory: &Path, path: &TreePath, mode: u32, content: &mut dyn Read, slot: &str) -> Result<(), Error> {
     let path = directory.join(path.as_str());
     if let Some(parent) = path.parent() {
-        make_directories(parent)?;
+        make_directories(parent).map_err(|error| in_the_way(error, slot))?;
     }
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
@@ -132,9 +126,21 @@ fn write(directory: &Path, path: &TreePath, mode: u32, content: &mut dyn Read, s
         }
         opened => opened,
     };
-    let mut file = opened.map_err(Error::io("creating", &path))?;
+    let mut file = opened.map_err(Error::io("creating", &path)).map_err(|error| in_the_way(error, slot))?;
     copy(content, &mut file, &path, slot)?;
     file.set_permissions(Permissions::from_mode(mode)).map_err(Error::io("setting the mode of", &path))
+}
+
+/// A file where a directory has to be, or the other way round, is the archive's own doing.
+fn in_the_way(error: Error, slot: &str) -> Error {
+    use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory};
+    match &error {
+        Error::Io { path, source, .. } if matches!(source.kind(), AlreadyExists | IsADirectory | NotADirectory) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            Error::content(slot, format!("`{name}` is a file in one place and a directory in another"))
+        }
+        _ => error,
+    }
 }
 
 /// Copies with the two ends kept apart: what cannot be decoded is no matter of the disk.

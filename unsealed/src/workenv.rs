@@ -10,10 +10,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use pspf_format::{Sha256, UnsealedMetadata, UnsealedSlot};
-use pspf_launcher::Environment;
 use pspf_launcher::PackageFile;
+use pspf_launcher::sys::stdio;
+use pspf_launcher::{Environment, Umask};
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::FdFlags;
 
+use crate::environment::SETUP;
+use crate::removal::is_used;
 use crate::text::Places;
 use crate::unpack::{Modes, make_directories, unpack};
 use crate::{Error, Opened, setup};
@@ -26,6 +30,8 @@ const NOTED: Duration = Duration::from_secs(3600);
 /// What stands in the place of a boot in the record of an environment that is safe on the disk.
 const DURABLE: &str = "durable";
 /// A start that comes so long after the first makes it safe: by then the system has written most of it by itself.
+/// How long a start waits for another one without a word.
+const QUIET: Duration = Duration::from_secs(3);
 const SETTLED: Duration = Duration::from_secs(60);
 
 /// The work environment of a package, made where it is not there yet.
@@ -37,10 +43,14 @@ pub(crate) fn ready(cache: &Path, file: &PackageFile, opened: &Opened, caller: &
         return Ok(path);
     }
     // Whoever comes second waits, instead of doing the same; nothing depends on it.
-    let _turn = folder.turn();
+    let turn = folder.turn();
     if let Some(path) = folder.committed() {
         return Ok(path);
     }
+    if caller.get(SETUP).is_some_and(|place| place.starts_with(folder.own_prefix().as_os_str().as_bytes())) {
+        return Err(Error::metadata("a setup command of the package starts the package itself"));
+    }
+    opened.check_once(file)?;
     folder.reclaim();
     let mut builder = tempfile::Builder::new();
     builder.rand_bytes(16).permissions(fs::Permissions::from_mode(0o700));
@@ -51,9 +61,10 @@ pub(crate) fn ready(cache: &Path, file: &PackageFile, opened: &Opened, caller: &
     // Tells others that somebody is at work here.
     let _ = flock(&directory, FlockOperation::NonBlockingLockExclusive);
     let slots = package.slots.iter().map(|slot| (file, slot));
-    if let Err(error) =
-        fill(slots, Places { metadata: &package.metadata, slots: &package.slots, workenv: path }, caller)
-    {
+    let places = Places { metadata: &package.metadata, slots: &package.slots, workenv: path };
+    // Setup commands share the locks: where this process is killed, nobody takes their place as long as they run.
+    let locks: Vec<&File> = turn.iter().chain([&directory]).collect();
+    if let Err(error) = fill(slots, places, caller, &locks) {
         // Also what has no permission to be removed by others.
         remove_tree(path);
         return Err(error);
@@ -79,7 +90,7 @@ pub fn set_up(
     workenv: &Path,
     caller: &Environment,
 ) -> Result<(), Error> {
-    fill(files.iter().copied().zip(slots), Places { metadata, slots, workenv }, caller)
+    fill(files.iter().copied().zip(slots), Places { metadata, slots, workenv }, caller, &[])
 }
 
 /// Everything that makes the new directory what the package wants to start in.
@@ -87,22 +98,28 @@ fn fill<'a>(
     slots: impl Iterator<Item = (&'a PackageFile, &'a UnsealedSlot)>,
     places: Places<'_>,
     caller: &Environment,
+    locks: &[&File],
 ) -> Result<(), Error> {
+    setup::look(places)?;
+    let umask = Umask::none();
     let mut modes = Modes::default();
     for directory in places.metadata.workenv.iter().flat_map(|workenv| &workenv.directories) {
         let path = places.path_inside(&directory.path)?;
         make_directories(&path)?;
-        if let Some(mode) = &directory.mode {
-            let mode = u32::from_str_radix(mode.trim_start_matches("0o"), 8);
-            let mode = mode.map_err(|_| Error::metadata("the mode of a directory is no octal number"))?;
-            modes.add(path, mode & 0o777);
-        }
+        modes.add(path, directory.mode.as_deref().map_or(0o700, setup::octal));
     }
     for (file, slot) in slots {
         unpack(file, slot, places.workenv, &mut modes)?;
     }
     modes.set()?;
-    setup::run(places, caller)?;
+    drop(umask);
+    shared(locks, true);
+    let done = setup::run(places, caller);
+    shared(locks, false);
+    done?;
+    // Whatever became of it: nobody else enters.
+    let closed = fs::set_permissions(places.workenv, fs::Permissions::from_mode(0o700));
+    closed.map_err(Error::io("setting the mode of", places.workenv))?;
     for slot in places.slots.iter().filter(|slot| slot.is_init()) {
         if let Some(target) = &slot.target {
             remove(&places.workenv.join(target.as_str()))?;
@@ -111,11 +128,19 @@ fn fill<'a>(
     Ok(())
 }
 
+/// Whether the commands that are started from now on get these descriptors too.
+fn shared(locks: &[&File], yes: bool) {
+    let flags = if yes { FdFlags::empty() } else { FdFlags::CLOEXEC };
+    for lock in locks {
+        let _ = rustix::io::fcntl_setfd(lock, flags);
+    }
+}
+
 fn remove(path: &Path) -> Result<(), Error> {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => {
             remove_tree(path);
-            Ok(())
+            if path.exists() { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
         }
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
@@ -151,6 +176,11 @@ impl Folder {
         }
     }
 
+    /// How the path of every work environment of this package begins.
+    fn own_prefix(&self) -> PathBuf {
+        self.path.join(self.prefix())
+    }
+
     fn prefix(&self) -> String {
         format!("{}-", self.id)
     }
@@ -163,10 +193,16 @@ impl Folder {
         self.path.join(format!("{}.lock", self.id))
     }
 
+    /// The record, where it is a file.
+    pub(crate) fn open_record(&self) -> Option<File> {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        let file = File::options().read(true).custom_flags(flags).open(self.record()).ok()?;
+        file.metadata().is_ok_and(|found| found.is_file()).then_some(file)
+    }
+
     /// What the record names, and in which boot, where it is sound and nobody else's.
     pub(crate) fn named(&self) -> Option<(PathBuf, String)> {
-        let flags = OFlags::NOFOLLOW.bits() as i32;
-        let mut file = File::options().read(true).custom_flags(flags).open(self.record()).ok()?;
+        let mut file = self.open_record()?;
         let found = file.metadata().ok()?;
         let mut text = String::new();
         Read::by_ref(&mut file).take(MAX_RECORD).read_to_string(&mut text).ok()?;
@@ -187,10 +223,12 @@ impl Folder {
             return None;
         }
         let directory = fs::symlink_metadata(&path).ok()?;
-        if !directory.is_dir() || !is_ours(&directory) || directory.mode() & 0o022 != 0 {
+        // Its own mode is the application's to change; nobody else enters the folder that it is in.
+        let folder = fs::symlink_metadata(&self.path).ok()?;
+        if !directory.is_dir() || !is_ours(&directory) || !is_ours(&folder) || folder.mode() & 0o022 != 0 {
             return None;
         }
-        let record = File::open(self.record()).ok()?;
+        let record = self.open_record()?;
         let age = record.metadata().and_then(|found| found.modified()).ok()?.elapsed().unwrap_or_default();
         if boot != DURABLE && age > SETTLED {
             let directory = File::open(&path).ok()?;
@@ -219,8 +257,16 @@ impl Folder {
         record.persist(self.record()).map_err(|error| failed(error.error)).map(drop)
     }
 
-    /// A lock that whoever makes this environment holds.
+    /// A lock that whoever makes this environment holds. Waiting for long is told.
     fn turn(&self) -> Option<File> {
+        for _ in 0..QUIET.as_millis() / 50 {
+            if let Some(turn) = self.turn_now() {
+                return Some(turn);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let lock = self.lock().to_string_lossy().escape_debug().to_string();
+        stdio::tell(&format!("pspf: another start sets this package up; waiting for it (`{lock}`)\n"));
         self.locked(FlockOperation::LockExclusive)
     }
 
@@ -231,22 +277,27 @@ impl Folder {
 
     fn locked(&self, operation: FlockOperation) -> Option<File> {
         let mut options = File::options();
-        options.create(true).write(true).truncate(false).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        options.create(true).write(true).truncate(false).mode(0o600).custom_flags(flags);
         options.open(self.lock()).ok().filter(|file| flock(file, operation).is_ok())
     }
 
-    /// Removes what starts of this package left that were killed, and what no sound record names any more.
+    /// Everything of this package but its record and its lock.
+    pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let of_package = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&self.prefix());
+        entries.filter(of_package).map(|entry| entry.path()).collect()
+    }
+
+    /// Removes what starts of this package left that were killed. What a record names may be in use, if not here then by
+    /// another machine that shares the cache.
     pub(crate) fn reclaim(&self) {
-        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let path = entry.path();
-            if !name.to_string_lossy().starts_with(&self.prefix()) {
-                continue;
-            }
-            let lock = File::open(&path)
-                .ok()
-                .filter(|directory| flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok());
-            if lock.is_some() {
+        let named = self.named().map(|(path, _)| path);
+        for path in self.leftovers().into_iter().filter(|path| named.as_ref() != Some(path)) {
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+            let opened = File::options().read(true).custom_flags(flags).open(&path);
+            let lock = opened.ok().filter(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok());
+            if lock.is_some() && !is_used(&path) {
                 remove_tree(&path);
             }
         }

@@ -44,6 +44,11 @@ pub fn set_default(signal: libc::c_int) -> Disposition {
     old
 }
 
+/// Gives SIGCHLD its default disposition, so that a child can be waited for; returns what to put back.
+pub fn set_child_default() -> Disposition {
+    set_default(libc::SIGCHLD)
+}
+
 /// Gives a signal its default disposition.
 pub fn reset(signal: libc::c_int) {
     // SAFETY: as above.
