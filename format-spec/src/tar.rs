@@ -82,10 +82,9 @@ fn pax_records(entry: &Entry) -> Vec<u8> {
 /// `LENGTH KEY=VALUE\n`, where LENGTH counts the whole record, its own digits included.
 fn record(key: &str, value: &str, out: &mut Vec<u8>) {
     let rest = key.len() + value.len() + 3;
-    let mut len = rest + rest.to_string().len();
-    if rest + len.to_string().len() != len {
-        len = rest + len.to_string().len();
-    }
+    // With its own digits the length may have one digit more, but not two.
+    let len = rest + rest.to_string().len();
+    let len = rest + len.to_string().len();
     out.extend_from_slice(format!("{len} {key}={value}\n").as_bytes());
 }
 

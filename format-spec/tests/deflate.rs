@@ -4,7 +4,7 @@ mod common;
 
 use common::{file, path, raw_slot};
 use flate2::{Compress, Compression, Crc, FlushCompress};
-use pspf_format::deflate_frame::{HEADER, Place, decode};
+use pspf_format::deflate_frame::{HEADER, MemberEnd, Place, decode};
 use pspf_format::tree::{EntryKind, SlotIndex};
 use pspf_format::{Error, Mode, Operations, Sha256, SlotIndexMetadata, TreePath};
 
@@ -50,6 +50,19 @@ fn frames_decode_alone_to_what_the_member_holds() {
                     assert!(decode(stored, *place, &mut expanded) && expanded == *part, "level {level}, {place:?}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_member_is_made_of_its_content_piece_by_piece() {
+    for content in contents() {
+        let (mut crc, mut end) = (Crc::new(), MemberEnd::default());
+        for piece in content.chunks(content.len() / 3 + 1) {
+            crc.update(piece);
+            end.update(piece);
+            assert_eq!(end.to_bytes()[..4], crc.sum().to_le_bytes());
+            assert_eq!(end.to_bytes()[4..], crc.amount().to_le_bytes());
         }
     }
 }

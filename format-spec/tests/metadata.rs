@@ -4,7 +4,10 @@ mod common;
 
 use common::{metadata, raw, raw_slot, sample_slots, spec};
 use pspf_format::template::{Piece, pieces, slots_named};
-use pspf_format::{Error, FileName, Lifecycle, Metadata, Mode, PackageWord, Platform, SlotId};
+use pspf_format::{
+    EnvRules, Error, FileName, Lifecycle, Metadata, Mode, Operations, PackageWord, Platform, Sha256, SlotId,
+    SlotIndexMetadata,
+};
 
 /// Metadata with every key that there is.
 fn full() -> Metadata {
@@ -74,6 +77,45 @@ fn everything_has_one_text() {
     assert_eq!(Metadata::parse(&stored).unwrap(), metadata);
     // Any gzip member will do, the text will not.
     assert_eq!(Metadata::parse(&raw::gzip(expected.as_bytes())).unwrap(), metadata);
+}
+
+#[test]
+fn rules_that_say_nothing_have_no_key() {
+    let rules: [(fn(&mut EnvRules), &str); 5] = [
+        (|_| (), ""),
+        (|env| env.unset = vec!["A".to_owned()], r#","env":{"unset":["A"]}"#),
+        (|env| env.pass = vec!["A".to_owned()], r#","env":{"pass":["A"]}"#),
+        (|env| env.map = [("A".to_owned(), "B".to_owned())].into(), r#","env":{"map":{"A":"B"}}"#),
+        (|env| env.set = [("A".to_owned(), "B".to_owned())].into(), r#","env":{"set":{"A":"B"}}"#),
+    ];
+    for (change, expected) in rules {
+        let mut metadata = metadata(&sample_slots());
+        change(&mut metadata.pspf.run.env);
+        let json = String::from_utf8(metadata.to_json()).unwrap();
+        assert!(json.contains(&format!(r#""run":{{"command":["{{slot:bin}}"]{expected}}},"slots""#)), "{json}");
+        assert_eq!(Metadata::parse(&raw::gzip(json.as_bytes())).unwrap(), metadata);
+    }
+}
+
+/// An index lies inside the slot, or follows it with eight bytes in front.
+#[test]
+fn how_much_of_the_file_a_slot_takes() {
+    use Operations::{Gzip, Raw, Tar, TarGzip, TarZstd, Zstd};
+    let mut slot = raw_slot("app", "top", b"").0;
+    slot.stored_size = 1000;
+    for (operations, extent) in [(Raw, 1000), (Tar, 1055), (Gzip, 1055), (TarGzip, 1055), (Zstd, 1000), (TarZstd, 1000)]
+    {
+        slot.operations = operations;
+        let sha256 = Sha256([0; 32]);
+        let index = SlotIndexMetadata { stored_size: 47, sha256, expanded_size: 0, entries: 1, frames: 1 };
+        slot.index = (operations != Raw).then_some(index);
+        assert_eq!(slot.extent(), Some(extent), "{operations}");
+    }
+    slot.operations = Tar;
+    for (stored_size, extent) in [(u64::MAX - 55, Some(u64::MAX)), (u64::MAX - 54, None), (u64::MAX, None)] {
+        slot.stored_size = stored_size;
+        assert_eq!(slot.extent(), extent, "{stored_size}");
+    }
 }
 
 #[test]
