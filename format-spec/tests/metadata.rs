@@ -14,7 +14,7 @@ fn full() -> Metadata {
     let mut metadata = metadata(&[raw_slot("bin", "hello", b"hello\n"), raw_slot("data", "d", b"")]);
     metadata.package.description = Some("says \"hello\" \\ \u{1}\u{1f}\u{8}\t\n\u{c}\r\u{7f}/ä€😀".to_owned());
     let run = &mut metadata.pspf.run;
-    run.command = ["{slot:bin}", "a b", "it's", "", "{package_dir}/x", "{{{slot:data}}}", "{cache}", "ä"]
+    run.command = ["{slot:bin}", "a b", "it's", "", "{package_dir}/x", "{{{slot:data}}}", "{cache}", "ä", "--k=/v1"]
         .map(str::to_owned)
         .to_vec();
     run.argv0 = Some("{hello".to_owned());
@@ -57,11 +57,11 @@ fn everything_has_one_text() {
         r#""operations":"raw","purpose":"payload","lifecycle":"runtime","permissions":"0755"},"#,
         &format!(r#"{{"slot":1,"id":"data","source":"","target":"d","size":0,"checksum":"sha256:{empty}","#),
         r#""operations":"raw","purpose":"payload","lifecycle":"platform","permissions":"0644"}],"#,
-        r#""execution":{"command":"'{slot:0}' 'a b' 'it'\"'\"'s' '' '{package_dir}/x' '{{slot:1}}' '{cache}' 'ä'","#,
+        r#""execution":{"command":"'{slot:0}' 'a b' 'it'\"'\"'s' '' '{package_dir}/x' '{{slot:1}}' '{cache}' 'ä' --k=/v1","#,
         r#""env":{"B":"x y","Z":"{slot:1}:{}","a":""}},"launcher":{"tool":"pspf-launcher","tool_version":"","#,
         &format!(r#""size":1024,"checksum":"sha256:{launcher}","capabilities":[]}},"#),
         r#""pspf":{"seal":1,"tool_version":"0.1.0","platform":"linux_amd64","run":{"#,
-        r#""command":["{slot:bin}","a b","it's","","{package_dir}/x","{{{slot:data}}}","{cache}","ä"],"#,
+        r#""command":["{slot:bin}","a b","it's","","{package_dir}/x","{{{slot:data}}}","{cache}","ä","--k=/v1"],"#,
         r#""argv0":"{hello","cwd":"{package_dir}","env":{"unset":["PY*","?"],"pass":["PYTHON"],"#,
         r#""map":{"A":"B","OLD":"NEW"},"set":{"B":"x y","Z":"{slot:data}:{{}}","a":""}}},"#,
         r#""slots":[{"id":"bin","target":"hello","operations":"raw","lifecycle":"runtime","mode":"0755","#,
@@ -81,7 +81,8 @@ fn everything_has_one_text() {
 
 #[test]
 fn rules_that_say_nothing_have_no_key() {
-    let rules: [(fn(&mut EnvRules), &str); 5] = [
+    type Change = fn(&mut EnvRules);
+    let rules: [(Change, &str); 5] = [
         (|_| (), ""),
         (|env| env.unset = vec!["A".to_owned()], r#","env":{"unset":["A"]}"#),
         (|env| env.pass = vec!["A".to_owned()], r#","env":{"pass":["A"]}"#),
@@ -94,6 +95,20 @@ fn rules_that_say_nothing_have_no_key() {
         let json = String::from_utf8(metadata.to_json()).unwrap();
         assert!(json.contains(&format!(r#""run":{{"command":["{{slot:bin}}"]{expected}}},"slots""#)), "{json}");
         assert_eq!(Metadata::parse(&raw::gzip(json.as_bytes())).unwrap(), metadata);
+    }
+}
+
+/// Other readers unpack a tree that is one directory into the place of all slots, and find it there by its name.
+#[test]
+fn a_command_names_a_tree_by_where_other_readers_have_it() {
+    for (operations, place) in [(Operations::TarZstd, "{slot:1}"), (Operations::TarGzip, "{workenv}/tree")] {
+        let mut metadata = metadata(&sample_slots());
+        metadata.pspf.slots[1].operations = operations;
+        metadata.pspf.run.command.push("{slot:app}/x".to_owned());
+        metadata.pspf.run.env.set = [("A".to_owned(), "{slot:app}/x".to_owned())].into();
+        let json = String::from_utf8(metadata.to_json()).unwrap();
+        let expected = format!(r#""execution":{{"command":"'{{slot:0}}' '{place}/x'","env":{{"A":"{{slot:1}}/x"}}}}"#);
+        assert!(json.contains(&expected), "{operations}: {json}");
     }
 }
 
