@@ -23,6 +23,7 @@ impl Subject {
         sandbox.write("tree/lib/data", b"sound\n");
         sandbox.write("tree/lib/other", b"other\n");
         symlink("data", sandbox.work("tree/lib/link")).unwrap();
+        fs::hard_link(sandbox.work("tree/lib/other"), sandbox.work("tree/lib/same")).unwrap();
         sandbox.give_all(&sandbox.work("tree"));
         Run::pspf(&sandbox, ["pack", "tree", "--exec", "bin/tool", "-o", "t.psp"]).any_stdout().run();
         let subject = Self { package: sandbox.work("t.psp"), sandbox };
@@ -102,7 +103,7 @@ fn a_record_of_another_boot_is_looked_at_once(who: Who) {
 type Damage = (&'static str, &'static dyn Fn(&Path));
 
 /// Everything that makes a tree another one.
-const DAMAGES: [Damage; 9] = [
+const DAMAGES: [Damage; 10] = [
     ("content", &|slot| {
         let file = slot.join("lib/data");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
@@ -131,6 +132,24 @@ const DAMAGES: [Damage; 9] = [
         fs::rename(slot.join("lib"), slot.join("bin/lib")).unwrap();
         symlink("bin/lib", slot.join("lib")).unwrap();
     }),
+    ("a hard link that became a copy", &|slot| {
+        fs::remove_file(slot.join("lib/same")).unwrap();
+        fs::copy(slot.join("lib/other"), slot.join("lib/same")).unwrap();
+    }),
+];
+
+/// What is said of each of them.
+const WORDS: [&str; 10] = [
+    "the content of `lib/data` changed",
+    "`lib/other` is missing",
+    "`lib/sitecustomize.py` was added",
+    "`empty` was added",
+    "type, size or mode of `lib/data` changed",
+    "type, size or mode of `bin/tool` changed",
+    "`lib/link` points elsewhere",
+    "type, size or mode of `lib/data` changed",
+    "type, size or mode of `lib` changed",
+    "`lib/same` is no longer the same file as `lib/other`",
 ];
 
 fn a_damaged_tree_without_a_valid_record_is_replaced(who: Who) {
@@ -156,6 +175,16 @@ fn a42_w10_damage_by_the_owner_is_found_by_verify_alone(who: Who) {
     Run::pspf(&subject.sandbox, ["cache", "verify"]).fails("INTEGRITY").stdout_part("lib/data").run();
     subject.start();
     Run::pspf(&subject.sandbox, ["cache", "verify"]).stdout_part("sound").run();
+}
+
+fn verify_says_what_is_damaged(who: Who) {
+    let subject = Subject::started(who);
+    for ((name, damage), words) in DAMAGES.iter().zip(WORDS) {
+        subject.damage(damage);
+        Run::pspf(&subject.sandbox, ["cache", "verify"]).fails("INTEGRITY").stdout_part(words).run();
+        subject.start();
+        assert!(fs::read(subject.slot().join("lib/same")).is_ok_and(|content| content == b"other\n"), "{name}");
+    }
 }
 
 fn f41_a_slot_whose_program_is_gone_is_repaired(who: Who) {
@@ -305,6 +334,7 @@ as_both! {
     a_record_of_another_boot_is_looked_at_once
     a_damaged_tree_without_a_valid_record_is_replaced
     a42_w10_damage_by_the_owner_is_found_by_verify_alone
+    verify_says_what_is_damaged
     f41_a_slot_whose_program_is_gone_is_repaired
     a43_a_slot_that_is_another_directory_is_compared
     a43_wrong_receipts_and_records_cost_a_look
