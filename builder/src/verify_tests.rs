@@ -230,6 +230,8 @@ fn what_was_cut_grown_or_is_no_package_is_bad() {
         for arguments in [format!("@{name}"), format!("@{name} --key @1.pub --allow-unsealed")] {
             let (code, json) = folder.json(&arguments);
             assert_eq!((code, &json["files"][0]["class"]), (1, &class.into()), "{arguments} {json}");
+            // It may be of any length, and is not read.
+            assert_eq!(json["files"][0]["file"]["sha256"], Value::Null, "{arguments}");
         }
     }
 }
@@ -267,6 +269,24 @@ fn a_package_without_a_seal_is_accepted_on_demand_only() {
     assert!(text.contains("u.psp: verified in part, it has no seal\n"), "{text}");
     assert!(text.contains("foreign\\u{1b} 2\n") && text.contains("0x0..0x3fd  launcher"), "{text}");
     assert!(!text.contains('\u{1b}'));
+}
+
+/// What is longer than the buffer it is read into is read in pieces, up to its last byte.
+#[test]
+fn a_large_package_without_a_seal_is_digested_to_its_end() {
+    let folder = Folder::new();
+    let mut bytes = unsealed(&key(1), &[b"hello", &vec![3; (2 << 20) + 5]]);
+    for (code, result, status) in [(0, "verified", "match"), (1, "bad", "mismatch")] {
+        folder.write("u.psp", &bytes);
+        let (found, json) = folder.json("@u.psp --allow-unsealed --key @1.pub");
+        let file = &json["files"][0];
+        assert_eq!((found, &file["result"]), (code, &result.into()), "{json}");
+        assert_eq!(file["file"]["sha256"], Sha256::of(&bytes).to_string());
+        assert_eq!(file["slots"][1]["status"], status);
+        // The slot's last byte, before five of nothing and the trailer.
+        let last = bytes.len() - 8200 - 6;
+        bytes[last] ^= 1;
+    }
 }
 
 #[test]

@@ -95,6 +95,7 @@ mod tests {
         assert_eq!(parts(c"a/b"), Some(["a", "b"]));
         assert_eq!(parts(c"b"), None);
         assert_eq!(parts(c"/"), None);
+        assert!(is_absolute(b"/a") && !is_absolute(b"a/") && !is_absolute(b""));
     }
 
     #[test]
