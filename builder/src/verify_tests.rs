@@ -132,6 +132,36 @@ fn the_document_says_all_of_it() {
     assert_eq!(file["skipped"], serde_json::json!([]));
 }
 
+#[test]
+fn people_are_told_who_signed_and_what_became_of_each_slot() {
+    let folder = Folder::new();
+    let sample = sealed(&[&key(1), &key(2)]);
+    folder.write("good.psp", &sample.bytes);
+    let changed = |bytes: &[u8], at: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 1;
+        bytes
+    };
+    folder.write("bad.psp", &changed(&sample.bytes, sample.layout.slots[1].offset as usize));
+    let foreign = unsealed(&key(1), &[b"hello", b"world!"]);
+    folder.write("foreign.psp", &changed(&foreign, foreign.len() - 8200 - 6));
+    let [one, two] = [1, 2].map(|byte| fingerprint(&key(byte)));
+    let trusted = format!("  signed by      {one} (trusted, {})\n", folder.at("1.pub").display());
+    for (arguments, expected) in [
+        ("@good.psp --key @1.pub", &["slots          2 of 2 as signed\n", &trusted, "and by         ", &two][..]),
+        ("@good.psp --key @1.pub --deep", &["  2 of 2 as signed, decoded and compared with their index\n"]),
+        ("@bad.psp --key @1.pub", &[" 0 of 2 as signed, 1 not checked\n", "   app is not what was signed\n"]),
+        ("@bad.psp", &[&format!("  self-signed by {one} (untrusted)\n")]),
+        ("@foreign.psp --key @1.pub --allow-unsealed", &[" 1 of 2 as signed\n", " s1\\u{1b} is not what was signed\n"]),
+    ] {
+        let (_, text) = folder.verify(arguments);
+        for part in expected {
+            assert!(text.contains(part), "{arguments}: no `{part}` in\n{text}");
+        }
+        assert_eq!(text.matches(" is not what was signed").count(), usize::from(!arguments.contains("good")), "{text}");
+    }
+}
+
 /// A digest that was not compared is not shown; every digest that `pack` publishes is compared before.
 #[test]
 fn what_is_said_of_a_slot_was_compared() {
