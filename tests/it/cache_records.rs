@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use pspf_format::{Receipt, Validity, encode_slot_record, parse_slot_record};
-use pspf_tests::{Run, Sandbox, Who, snapshot};
+use pspf_tests::{Run, Sandbox, Who, need, snapshot};
 
 use crate::as_both;
 
@@ -187,6 +187,20 @@ fn verify_says_what_is_damaged(who: Who) {
     }
 }
 
+/// What was a file a moment ago and cannot be opened as one is no longer what was extracted.
+fn a_file_that_cannot_be_opened_is_damage(who: Who) {
+    need("strace");
+    let subject = Subject::started(who);
+    for error in ["EACCES", "ELOOP", "ENXIO"] {
+        let identity = subject.identity();
+        subject.set_validity(ANOTHER_BOOT);
+        let rule = format!("inject=openat:error={error}:when=1");
+        let words = ["strace", "-f", "-qq", "-P", "lib/data", "-e", &rule, "-o", "/dev/null"];
+        Run::new(&subject.sandbox, &subject.package).under(words).stdout("sound\n").run();
+        assert_ne!(subject.identity(), identity, "{error}");
+    }
+}
+
 fn f41_a_slot_whose_program_is_gone_is_repaired(who: Who) {
     let subject = Subject::started(who);
     subject.damage(&|slot| fs::remove_file(slot.join("bin/tool")).unwrap());
@@ -335,6 +349,7 @@ as_both! {
     a_damaged_tree_without_a_valid_record_is_replaced
     a42_w10_damage_by_the_owner_is_found_by_verify_alone
     verify_says_what_is_damaged
+    a_file_that_cannot_be_opened_is_damage
     f41_a_slot_whose_program_is_gone_is_repaired
     a43_a_slot_that_is_another_directory_is_compared
     a43_wrong_receipts_and_records_cost_a_look
