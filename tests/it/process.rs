@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
-use pspf_tests::{Run, Sandbox, Who, forks, probe, probe_package};
+use pspf_tests::{Run, Sandbox, Who, forks, probe, probe_package, pspf};
 
 use crate::forge::{self, ForgedEntry, ForgedSlot, ForgedTree};
 
@@ -166,24 +166,42 @@ fn the_directory_is_the_callers_or_that_of_the_manifest() {
 /// The report of the probe when it is started at once, from a cold and from a warm cache: three times the same.
 #[track_caller]
 fn same_process(prefix: &[&str]) -> String {
+    let package = &probe_package().file;
     let sandbox = Sandbox::new(Who::Caller);
-    sandbox.write("file", b"x");
-    let report = sandbox.work("report");
-    let look = |program: &std::path::Path| {
-        let prefix = prefix.iter().map(|word| word.replace("PROBE", probe().to_str().unwrap()));
-        let prefix: Vec<String> = prefix.collect();
-        // What is written to a closed descriptor is nobody's.
-        Run::new(&sandbox, program).arg("process").arg(&report).under(&prefix).run();
-        let text = fs::read_to_string(&report).unwrap();
-        fs::remove_file(&report).unwrap();
-        let words = text.split(' ').map(|word| if word.starts_with("pipe:[") { "pipe" } else { word });
-        words.collect::<Vec<_>>().join(" ")
-    };
-    let direct = look(probe());
-    let (cold, warm) = (look(&probe_package().file), look(&probe_package().file));
+    let direct = process(&sandbox, prefix, probe(), &[]);
+    let (cold, warm) = (process(&sandbox, prefix, package, &[]), process(&sandbox, prefix, package, &[]));
     assert_eq!(cold, direct, "a cold start, under {prefix:?}");
     assert_eq!(warm, direct, "a warm start, under {prefix:?}");
     direct
+}
+
+/// What the probe says of its process when it is started like this.
+fn process(sandbox: &Sandbox, prefix: &[&str], program: &std::path::Path, arguments: &[&str]) -> String {
+    sandbox.write("file", b"x");
+    let report = sandbox.work("report");
+    let prefix = prefix.iter().map(|word| word.replace("PROBE", probe().to_str().unwrap()));
+    let prefix: Vec<String> = prefix.collect();
+    // What is written to a closed descriptor is nobody's.
+    Run::new(sandbox, program).args(arguments).arg("process").arg(&report).under(&prefix).run();
+    let text = fs::read_to_string(&report).unwrap();
+    fs::remove_file(&report).unwrap();
+    let words = text.split(' ').map(|word| if word.starts_with("pipe:[") { "pipe" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a65_run_passes_no_descriptor_of_its_own() {
+    let sandbox = Sandbox::new(Who::Caller);
+    // What handlers a C library installs in a program with threads, signals that it keeps for itself among them, differs.
+    let descriptors = |program: &std::path::Path, arguments: &[&str]| {
+        let text = process(&sandbox, &[], program, arguments);
+        text.lines().filter(|line| line.starts_with("fd ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let direct = descriptors(probe(), &[]);
+    for start in ["cold", "warm"] {
+        let run = descriptors(pspf(), &["run", probe_package().file.to_str().unwrap(), "--"]);
+        assert_eq!(run, direct, "{start}");
+    }
 }
 
 #[test]
