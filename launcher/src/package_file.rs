@@ -120,10 +120,8 @@ impl PackageFile {
         sealed.open(part(metadata), part(table)).map_err(|error| self.wrong(error))
     }
 
+    /// An index holds its spans to the file and to the format's limits.
     fn read(&self, span: Span) -> Result<Vec<u8>, Error> {
-        if span.offset.checked_add(span.len).is_none_or(|end| end > self.len) {
-            return Err(self.wrong(FormatError::Layout { part: "span" }));
-        }
         let mut bytes = vec![0; usize::try_from(span.len).unwrap_or(usize::MAX)];
         self.read_at(&mut bytes, span.offset)?;
         Ok(bytes)

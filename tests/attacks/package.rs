@@ -273,6 +273,20 @@ fn a05_versions_positions_and_counts_that_are_signed() {
     judge(cases);
 }
 
+/// What lies between the metadata and the slot table is not read before the layout is refused, however much it is.
+#[test]
+fn a05_parts_far_apart_take_no_memory() {
+    let bytes = sound();
+    let (body, trailer) = bytes.split_at(bytes.len() - 8200);
+    let table = number(&raw::index(&bytes), 40);
+    let far = [body, &vec![0; 160 << 20], &bytes[table..table + 128], trailer].concat();
+    let far = raw::resigned(&far, &key(), |index| {
+        put(index, 8, &(far.len() as u64).to_le_bytes());
+        put(index, 40, &(far.len() as u64 - 8200 - 128).to_le_bytes());
+    });
+    judge([Case::new("a slot table 160 MiB away", far, "FORMAT")]);
+}
+
 /// Parts that share bytes, in a signed layout.
 #[test]
 fn a05_overlapping_parts() {
