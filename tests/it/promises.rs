@@ -39,6 +39,17 @@ fn a_closed_reader_does_not_stop_the_work() {
     assert!(package.exists());
 }
 
+/// Opening a pipe waits for its other end.
+#[test]
+fn a_pipe_in_place_of_a_package_is_refused_at_once() {
+    let sandbox = Sandbox::new(Who::Caller);
+    let (pipe, mode) = (sandbox.work("pipe"), rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for words in [&["run"][..], &["extract", "-C", "to"], &["cache", "warm"], &["inspect"]] {
+        Run::pspf(&sandbox, words).arg(&pipe).fails("IO").stderr_part("it is not a regular file").run();
+    }
+}
+
 #[test]
 fn an_input_is_never_replaced_by_the_output() {
     let sandbox = Sandbox::new(Who::Caller);
