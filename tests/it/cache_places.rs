@@ -154,6 +154,22 @@ fn a41_what_belongs_to_somebody_else_is_not_used(who: Who) {
     assert_eq!(snapshot(&real), before);
 }
 
+/// As many as the kernel follows, and so never a circle.
+fn a41_forty_links_are_followed_and_no_more(who: Who) {
+    let sandbox = Sandbox::new(who);
+    directory(&sandbox, "0");
+    for number in 1..=41 {
+        symlink((number - 1).to_string(), sandbox.work(number.to_string())).unwrap();
+    }
+    symlink("circle", sandbox.work("circle")).unwrap();
+    for place in ["41", "circle"] {
+        refused(&sandbox, &sandbox.work(place), "symbolic link");
+    }
+    let run = Run::new(&sandbox, &probe_package().file).args(["exit", "5"]);
+    run.env("PSPF_CACHE_DIR", sandbox.work("40")).status(5).run();
+    assert!(sandbox.work("0/v1/receipts").exists());
+}
+
 /// Makes a script of mounts for a directory.
 type Script<'f> = &'f dyn Fn(&Path) -> String;
 
@@ -286,6 +302,7 @@ as_both! {
     f15_relative_and_missing_places_are_passed_over
     a41_a_named_place_that_cannot_be_used_is_an_error
     a41_what_belongs_to_somebody_else_is_not_used
+    a41_forty_links_are_followed_and_no_more
     f13_f14_read_only_full_and_noexec_places
     a40_w12_a_foreign_last_candidate
 }
