@@ -170,6 +170,29 @@ fn a41_forty_links_are_followed_and_no_more(who: Who) {
     assert!(sandbox.work("0/v1/receipts").exists());
 }
 
+/// A user namespace that does not map root shows root as 65534, and everybody else who is not mapped as well. Where all are
+/// mapped that is a user like any other.
+#[test]
+fn a41_directories_of_a_root_that_is_not_mapped() {
+    assert!(rustix::process::geteuid().is_root(), "this test gives files to another user: run it as root");
+    let sandbox = Sandbox::new(Who::Stranger);
+    let user = pspf_tests::sandbox::STRANGER;
+    let start = |mapped: bool, owner: u32, place: &str, of_place: u32| {
+        let mount = format!("mount -t tmpfs -o uid={owner},mode=755 none /opt");
+        let make = format!("mkdir -p '{place}'\nchown {of_place} '{place}'");
+        let run = Run::new(&sandbox, &probe_package().file).args(["exit", "5"]).env("PSPF_CACHE_DIR", place);
+        let run = run.mounting(format!("{mount}\n{make}"));
+        if mapped { run } else { run.under(["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"]) }
+    };
+    for owner in [0, user] {
+        start(false, owner, "/opt/cache", user).status(5).run();
+        start(true, owner, "/opt/cache", user).status(5).run();
+    }
+    start(false, user, "/opt/other/cache", FOREIGN).fails("IO").stderr_part("`/opt/other").run();
+    start(false, user, "/opt/cache", FOREIGN).fails("IO").stderr_part("belongs to uid 65534, expected 1000").run();
+    start(true, 65534, "/opt/cache", user).fails("IO").stderr_part("belongs to uid 65534, expected 4242").run();
+}
+
 /// Makes a script of mounts for a directory.
 type Script<'f> = &'f dyn Fn(&Path) -> String;
 
