@@ -220,6 +220,17 @@ fn f13_f14_read_only_full_and_noexec_places(who: Who) {
     }
 }
 
+/// A cache that was filled where programs were allowed, and is mounted otherwise now.
+fn f13_a_filled_place_that_became_noexec(who: Who) {
+    let sandbox = Sandbox::new(who);
+    let xdg = directory(&sandbox, "xdg");
+    start(&sandbox, "", "").env("XDG_CACHE_HOME", &xdg).run();
+    assert!(xdg.join("pspf/v1/receipts").exists() && snapshot(&sandbox.home()).is_empty());
+    let noexec = format!("mount --bind '{0}' '{0}'\nmount -o remount,bind,noexec '{0}'", xdg.display());
+    start(&sandbox, "", &noexec).env("XDG_CACHE_HOME", &xdg).run();
+    assert!(sandbox.home().join(".cache/pspf/v1/receipts").exists(), "the next candidate");
+}
+
 /// The last candidate can be foreseen; whoever made it first keeps nobody from starting.
 fn a40_w12_a_foreign_last_candidate(who: Who) {
     assert!(rustix::process::geteuid().is_root(), "this test gives files to another user: run it as root");
@@ -327,5 +338,6 @@ as_both! {
     a41_what_belongs_to_somebody_else_is_not_used
     a41_forty_links_are_followed_and_no_more
     f13_f14_read_only_full_and_noexec_places
+    f13_a_filled_place_that_became_noexec
     a40_w12_a_foreign_last_candidate
 }

@@ -206,6 +206,18 @@ fn f41_a_slot_whose_program_is_gone_is_repaired(who: Who) {
     subject.damage(&|slot| fs::remove_file(slot.join("bin/tool")).unwrap());
     subject.start();
     subject.start();
+    // The directory of the slot itself stays as it was, and what is said of it holds, with a receipt and without one.
+    for receipt_is_there in [true, false] {
+        let folder = subject.slot().join("bin");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::remove_file(folder.join("tool")).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
+        if !receipt_is_there {
+            fs::remove_file(subject.receipt()).unwrap();
+        }
+        subject.start();
+        subject.start();
+    }
 }
 
 /// The slot's own name: gone, another directory, a file, a link to a copy.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
@@ -83,6 +84,7 @@ fn with_run(sandbox: &Sandbox, run: &str) -> PathBuf {
         "[package]\nname = 'p'\nversion = '1'\n[run]\n{run}\n[[slot]]\nid = 'app'\nsource = 'probe'\n[[slot]]\nid = 'dir'\nsource = 'data'\n"
     );
     sandbox.write("data/file", b"x");
+    sandbox.write("data/below/deep/file", b"x");
     sandbox.write("pspf.toml", manifest);
     Run::pspf(sandbox, ["pack", "--key"]).arg(sandbox.key(1).0).any_stdout().run();
     sandbox.work("p.psp")
@@ -161,6 +163,23 @@ fn the_directory_is_the_callers_or_that_of_the_manifest() {
     let package = with_run(&sandbox, "command = ['{slot:app}', 'cwd']\ncwd = '{slot:dir}'");
     let ran = Run::new(&sandbox, package).any_stdout().run();
     assert!(fs::metadata(ran.stdout.trim_end()).unwrap().is_dir() && ran.stdout.contains("/slots/"));
+    // One that was taken out of the cache is put back, any other is said to be missing.
+    let package = with_run(&sandbox, "command = ['{slot:app}', 'cwd']\ncwd = '{slot:dir}/below/deep'");
+    let deep = PathBuf::from(Run::new(&sandbox, &package).any_stdout().run().stdout.trim_end());
+    let below = deep.parent().unwrap();
+    fs::set_permissions(below, fs::Permissions::from_mode(0o755)).unwrap();
+    pspf_tests::sandbox::remove_tree(&deep);
+    fs::set_permissions(below, fs::Permissions::from_mode(0o555)).unwrap();
+    Run::new(&sandbox, &package).stdout(format!("{}\n", deep.display())).run();
+    let package = with_run(&sandbox, "command = ['{slot:app}', 'cwd']\ncwd = '/nonexistent'");
+    Run::new(&sandbox, package).fails("IO").stderr_part("changing to directory `/nonexistent`").run();
+}
+
+#[test]
+fn more_arguments_than_the_system_passes_on() {
+    let sandbox = Sandbox::new(Who::Caller);
+    let package = with_run(&sandbox, &format!("command = ['{{slot:app}}', 'exit', '{}']", "1".repeat(140_000)));
+    Run::new(&sandbox, package).fails("IO").stderr_part("passing the arguments to").run();
 }
 
 /// The report of the probe when it is started at once, from a cold and from a warm cache: three times the same.
@@ -253,8 +272,9 @@ fn programs_that_cannot_be_started() {
     for (name, class, bytes) in cases {
         let package = sandbox.write_program(format!("{name}.psp"), bytes);
         // Cold and warm.
+        let words = if name == "without its interpreter" { "the interpreter that it names is not" } else { "" };
         for _ in 0..2 {
-            Run::new(&sandbox, &package).fails(class).run();
+            Run::new(&sandbox, &package).fails(class).stderr_part(words).run();
         }
     }
 }
