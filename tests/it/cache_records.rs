@@ -222,11 +222,16 @@ fn f41_a_slot_whose_program_is_gone_is_repaired(who: Who) {
 
 /// The slot's own name: gone, another directory, a file, a link to a copy.
 fn a43_a_slot_that_is_another_directory_is_compared(who: Who) {
-    let kinds: [Damage; 4] = [
+    let kinds: [Damage; 5] = [
         ("gone", &|_| ()),
         ("a file", &|slot| fs::write(slot, b"x").unwrap()),
         ("an empty directory", &|slot| fs::create_dir(slot).unwrap()),
         ("a link", &|slot| symlink(slot.with_extension("moved"), slot).unwrap()),
+        ("another tree", &|slot| {
+            ["bin", "lib"].iter().for_each(|folder| fs::create_dir_all(slot.join(folder)).unwrap());
+            fs::copy(slot.with_extension("moved").join("bin/tool"), slot.join("bin/tool")).unwrap();
+            fs::write(slot.join("lib/data"), b"wrong\n").unwrap();
+        }),
     ];
     for (name, kind) in kinds {
         let subject = Subject::started(who);
