@@ -242,12 +242,18 @@ fn a40_w12_a_foreign_last_candidate(who: Who) {
     fs::create_dir(&trap).unwrap();
     chown(&trap, Some(FOREIGN), Some(FOREIGN)).unwrap();
     let before = snapshot(&tmp);
-    let at = |args: &[&str]| {
+    let start = |package: &Path, args: &[&str]| {
         let database = sandbox.write("passwd", "");
         let script = format!("mount --bind '{}' /etc/passwd", database.display());
-        Run::new(&sandbox, &probe_package().file).args(args).without("PSPF_CACHE_DIR").without("HOME").mounting(script)
+        Run::new(&sandbox, package).args(args).without("PSPF_CACHE_DIR").without("HOME").mounting(script)
     };
+    let at = |args: &[&str]| start(&probe_package().file, args);
     at(&["exit", "5"]).status(5).any_stderr().run();
+    // What is wrong with the package is no matter of the place.
+    let mut damaged = fs::read(&probe_package().file).unwrap();
+    let inside = damaged.len() - 8200 - 4000;
+    damaged[inside] ^= 1;
+    start(&sandbox.write_program("damaged.psp", damaged), &["exit", "5"]).fails("INTEGRITY").run();
     at(&["kill", "15"]).signal(15).any_stderr().run();
     // A signal to the process that the caller started reaches the application.
     let mut child = at(&["wait"]).spawn();
