@@ -134,6 +134,12 @@ fn a41_what_belongs_to_somebody_else_is_not_used(who: Who) {
     let version = directory(&sandbox, "cache/v1");
     chown(&version, Some(FOREIGN), Some(FOREIGN)).unwrap();
     refused(&sandbox, &cache, "belongs to uid 4343");
+    // Nor is a cache that was ours and is warm.
+    let warm = directory(&sandbox, "warm");
+    Run::new(&sandbox, &probe_package().file).args(["exit", "5"]).env("PSPF_CACHE_DIR", &warm).status(5).run();
+    chown(warm.join("v1"), Some(FOREIGN), Some(FOREIGN)).unwrap();
+    fs::set_permissions(warm.join("v1"), fs::Permissions::from_mode(0o755)).unwrap();
+    refused(&sandbox, &warm, "belongs to uid 4343");
     // Somebody else's link, wherever it leads.
     let real = directory(&sandbox, "real");
     let link = sandbox.work("link");
