@@ -1,7 +1,7 @@
 //! What a start believes of a cache: records and receipts (SPEC §10.3), and what happens when they are wrong.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use pspf_format::{Receipt, Validity, encode_slot_record, parse_slot_record};
@@ -303,6 +303,18 @@ fn a43_a_receipt_of_another_package_is_no_receipt(who: Who) {
     Run::new(&subject.sandbox, &other).args(["exit", "3"]).status(3).run();
 }
 
+/// Needs root's rights: files of another user.
+fn a43_what_somebody_else_recorded_is_not_believed(who: Who) {
+    assert!(rustix::process::geteuid().is_root(), "this test gives files to another user: run it as root");
+    let subject = Subject::started(who);
+    DAMAGES[0].1(&subject.slot());
+    for file in [subject.receipt(), subject.record()] {
+        chown(&file, Some(4343), Some(4343)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    subject.start();
+}
+
 /// A lock that somebody prepared: nothing of it is written to or waited for.
 fn a44_locks_are_never_followed_or_written(who: Who) {
     let victim_content = b"precious\n";
@@ -371,5 +383,6 @@ as_both! {
     a43_a_slot_that_is_another_directory_is_compared
     a43_wrong_receipts_and_records_cost_a_look
     a43_a_receipt_of_another_package_is_no_receipt
+    a43_what_somebody_else_recorded_is_not_believed
     a44_locks_are_never_followed_or_written
 }
