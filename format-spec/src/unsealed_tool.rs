@@ -240,3 +240,113 @@ impl UnsealedTool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use UnsealedTool::{Go, Python, Rust};
+
+    /// What the three tools of flavorpack 0.5.4 were seen to write.
+    #[test]
+    fn operations_are_those_that_the_tools_write() {
+        let code = |tool: UnsealedTool, text: &str| {
+            let chain = tool.operations(text)?;
+            Some(chain.iter().rev().fold(0_u64, |code, operation| code << 8 | *operation as u64))
+        };
+        for (text, rust, go, python) in [
+            ("", 0, 0, Some(0)),
+            ("none", 0, 0, Some(0)),
+            ("raw", 0, 0, Some(0)),
+            ("RAW", 0, 0, Some(0)),
+            ("gzip", 0x10, 0x10, Some(0x10)),
+            ("GZIP", 0, 0, Some(0x10)),
+            ("tar", 1, 1, Some(1)),
+            ("tgz", 0x1001, 0x1001, Some(0x1001)),
+            ("TGZ", 0, 0, Some(0x1001)),
+            ("tar.gz", 0, 0x1001, Some(0x1001)),
+            ("tar|gzip", 0, 0, Some(0x1001)),
+            ("tar,gzip", 0x1001, 0, None),
+            ("tar, gzip", 0x1001, 0, None),
+            ("TAR,GZIP", 0, 0, None),
+            ("gzip,tar", 0x0110, 0, None),
+            ("tar,foo", 1, 0, None),
+            (" gzip", 0x10, 0, Some(0x10)),
+            ("none,gzip", 0x10, 0, None),
+            ("gzip,", 0x10, 0, None),
+            ("zstd", 0, 0, Some(0x1B)),
+            ("xz", 0, 0, Some(0x16)),
+            ("bzip2", 0, 0, Some(0x13)),
+            ("tar.bz2", 0, 0, Some(0x1301)),
+            ("tbz2", 0, 0, Some(0x1301)),
+            ("tar.xz", 0, 0, Some(0x1601)),
+            ("txz", 0, 0, Some(0x1601)),
+            ("tar.zst", 0, 0, Some(0x1B01)),
+            ("TAR | ZSTD", 0, 0, Some(0x1B01)),
+            ("tar|bzip2|", 0, 0, Some(0x1301)),
+            ("foo", 0, 0, None),
+        ] {
+            assert_eq!(
+                (code(Rust, text), code(Go, text), code(Python, text)),
+                (Some(rust), Some(go), python),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn permissions_are_those_that_the_tools_write() {
+        for (text, rust, go, python) in [
+            (None, Some(0o600), Some(0o600), Some(0o644)),
+            (Some(""), Some(0o600), Some(0o600), Some(0o644)),
+            (Some("0755"), Some(0o755), Some(0o755), Some(0o755)),
+            (Some("755"), Some(0o755), Some(0o755), Some(0o755)),
+            (Some("0o755"), Some(0o600), Some(0o600), Some(0o755)),
+            (Some("04755"), Some(0o4755), Some(0o4755), Some(0o4755)),
+            (Some("rwx"), Some(0o600), Some(0o600), Some(0o644)),
+            (Some("0"), Some(0o600), Some(0o600), Some(0)),
+            (Some("00"), Some(0o600), Some(0), Some(0)),
+            (Some("1000755"), Some(0o600), Some(0o600), Some(0o755)),
+            (Some("9"), Some(0o600), Some(0o600), Some(0o644)),
+            (Some(" 755"), Some(0o600), Some(0o600), Some(0o755)),
+            (Some("+755"), Some(0o755), Some(0o600), None),
+            (Some("7_5"), Some(0o600), Some(0o600), None),
+        ] {
+            let found = [Rust, Go, Python].map(|tool| tool.permissions(text));
+            assert_eq!(found, [rust, go, python], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn words_have_the_codes_that_the_tools_write() {
+        for (word, others, python) in [
+            ("payload", 0, 0),
+            ("runtime", 1, 0),
+            ("tool", 2, 0),
+            ("Tool", 0, 0),
+            ("code", 0, 1),
+            ("CONFIG", 0, 2),
+            ("media", 0, 3),
+        ] {
+            assert_eq!([Rust, Go, Python].map(|tool| tool.purpose(word)), [others, others, python], "{word}");
+        }
+        let words = [
+            "init",
+            "startup",
+            "runtime",
+            "shutdown",
+            "cache",
+            "temporary",
+            "lazy",
+            "eager",
+            "dev",
+            "config",
+            "platform",
+        ];
+        for (code, word) in (0..).zip(words) {
+            assert_eq!([Rust, Go, Python].map(|tool| tool.lifecycle(word)), [code; 3], "{word}");
+        }
+        for (word, others, python) in [("INIT", 2, 0), ("temp", 2, 2), ("attestation", 2, 11), ("", 2, 2)] {
+            assert_eq!([Rust, Go, Python].map(|tool| tool.lifecycle(word)), [others, others, python], "{word}");
+        }
+    }
+}

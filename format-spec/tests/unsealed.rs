@@ -165,3 +165,62 @@ fn the_largest_size_is_allowed_and_one_more_is_not() {
 fn number(index: &[u8; 8192], at: usize) -> u64 {
     u64::from_le_bytes(index[at..at + 8].try_into().unwrap())
 }
+
+/// What nobody signs follows from what is signed: every changed byte of index and slot table is refused, but where a part
+/// lies, and what length the builder in Python gives to content.
+#[test]
+fn every_changed_byte_of_index_and_slot_table_is_refused() {
+    let sound = package(&json(), |_| {});
+    let len = sound.len() as u64;
+    let opens = |bytes: &[u8]| {
+        let Ok(index) = UnsealedIndex::parse(&common::trailer(bytes).unwrap(), len) else { return false };
+        let inside = |span: pspf_format::Span| span.end().is_some_and(|end| end <= len);
+        if !inside(index.metadata_span()) || !inside(index.slot_table_span()) {
+            return false;
+        }
+        index.open(part(bytes, index.metadata_span()), part(bytes, index.slot_table_span()), len).is_ok()
+    };
+    assert!(opens(&sound));
+    let mut accepted = Vec::new();
+    for at in (0..SEAL).filter(|at| !(4..8).contains(at)) {
+        for flip in [1, 0x80] {
+            let mut index = raw::index(&sound);
+            index[at] ^= flip;
+            if opens(&raw::with_index(&sound, index)) {
+                accepted.push(at);
+            }
+        }
+    }
+    // The length of the launcher, which these metadata do not give; the bits for two options of that builder.
+    accepted.retain(|at| !(16..24).contains(at));
+    assert_eq!(accepted, [832]);
+    let table = usize::try_from(number(&raw::index(&sound), 40)).unwrap();
+    for at in 0..128 {
+        let mut bytes = sound.clone();
+        bytes[table + at] ^= 1;
+        let is_free = (32..40).contains(&(at % 64));
+        // Place and length may be any inside the file: it is the digest that holds them.
+        assert!((16..32).contains(&(at % 64)) || opens(&bytes) == is_free, "byte {at} of the slot table");
+    }
+}
+
+#[test]
+fn targets_lead_into_the_work_environment() {
+    use pspf_format::UnsealedSlot;
+    for (target, expected) in [
+        ("a", "a"),
+        ("{workenv}/a/b", "a/b"),
+        ("./a/", "a"),
+        ("a//./b", "a/b"),
+        ("{workenv}", ""),
+        ("{workenv}/", ""),
+        (".", ""),
+        ("", ""),
+    ] {
+        let found = UnsealedSlot::target_of(target).unwrap();
+        assert_eq!(found.as_ref().map_or("", |path| path.as_str()), expected, "{target}");
+    }
+    for target in ["/a", "../a", "a/../b", "{workenv}/..", "a\nb"] {
+        assert!(UnsealedSlot::target_of(target).is_err(), "{target}");
+    }
+}
