@@ -279,6 +279,14 @@ fn a_setup_that_fails_is_not_tried_in_another_place() {
     let run = Run::pspf(&sandbox, ["run", "--allow-unsealed", "a.psp"]).without("PSPF_CACHE_DIR");
     run.env("XDG_CACHE_HOME", sandbox.work("xdg")).env("COUNT", &count).fails("EXEC").run();
     assert_eq!(fs::read_to_string(count).unwrap(), "x\n");
+    // A setup that starts its own package is not waited for by itself.
+    let slots = [UnsealedSlot::program("tool", b"#!/bin/sh\n")];
+    let again = json!({"setup_commands": [{"type": "execute", "command": "sh -c \"exec $AGAIN\""}]});
+    let metadata = pspf_tests::unsealed::metadata("{workenv}/tool", &slots, again);
+    let file = sandbox.write("c.psp", package(b"launcher", &metadata, &slots, &key()));
+    let again = format!("{} run --allow-unsealed {}", pspf_tests::pspf().display(), file.display());
+    let run = Run::pspf(&sandbox, ["run", "--allow-unsealed", "c.psp"]).env("AGAIN", again);
+    run.fails("EXEC").stderr_part("starts the package itself").run();
     // A caller that ignores SIGCHLD, as some services do.
     let slots = [UnsealedSlot::program("tool", b"#!/bin/sh\necho started\n")];
     let setup = json!({"setup_commands": [{"type": "execute", "command": "/bin/true"}]});

@@ -42,13 +42,14 @@ pub(crate) fn ready(cache: &Path, file: &PackageFile, opened: &Opened, caller: &
     if let Some(path) = folder.committed() {
         return Ok(path);
     }
+    // It would wait for its own end.
+    if caller.get(SETUP).is_some_and(|place| place.starts_with(folder.own_prefix().as_os_str().as_bytes())) {
+        return Err(Error::metadata("a setup command of the package starts the package itself"));
+    }
     // Whoever comes second waits, instead of doing the same; nothing depends on it.
     let turn = folder.turn();
     if let Some(path) = folder.committed() {
         return Ok(path);
-    }
-    if caller.get(SETUP).is_some_and(|place| place.starts_with(folder.own_prefix().as_os_str().as_bytes())) {
-        return Err(Error::metadata("a setup command of the package starts the package itself"));
     }
     opened.check_once(file)?;
     folder.reclaim();
