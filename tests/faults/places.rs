@@ -8,9 +8,9 @@ use pspf_tests::{Run, Sandbox, Who, probe_package, snapshot};
 
 use crate::subject::{Subject, rewrite};
 
-/// Starts on a small disk; whether it worked. Where it did not, it is an error that says why, and nothing is left.
+/// Starts on a small disk; `None` where it worked. Where it did not, it is an error that says why, and nothing is left.
 #[track_caller]
-fn on_disk(subject: &Subject, options: &str) -> bool {
+fn on_disk(subject: &Subject, options: &str) -> Option<String> {
     let cache = subject.sandbox.root().join("disk");
     let _ = fs::create_dir(&cache);
     let mount = format!("mount -t tmpfs -o {options},mode=1777 none '{}'", cache.display());
@@ -21,21 +21,23 @@ fn on_disk(subject: &Subject, options: &str) -> bool {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() {
         assert!(output.stdout == subject.said && said.is_empty(), "{options}: {said}");
-        return true;
+        return None;
     }
     assert_eq!(output.status.code(), Some(123), "{options}: {said}");
     assert!(said.contains("pspf: error[IO]: "), "{options}: {said}");
     let said = said.replace(": No such file or directory", "");
     assert!(said.contains("No space left") || said.contains("needs"), "{options}: {said}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{options}: nothing is left");
-    false
+    Some(said)
 }
 
-/// Larger and larger disks: failures, then successes.
+/// Larger and larger disks: failures, of which some say what the slot needs, then successes.
 fn growing(disks: impl Iterator<Item = String>) {
     let subject = Subject::with(Who::Stranger, 200_000);
-    let worked: Vec<bool> = disks.map(|options| on_disk(&subject, &options)).collect();
+    let said: Vec<_> = disks.map(|options| on_disk(&subject, &options)).collect();
+    let worked: Vec<bool> = said.iter().map(Option::is_none).collect();
     assert!(worked.is_sorted() && !worked[0] && worked.ends_with(&[true]), "{worked:?}");
+    assert!(said.iter().flatten().any(|said| said.contains(" needs ") && said.contains("are free")), "{said:?}");
 }
 
 /// F06: any amount of room that is too little is told, with what is needed.
