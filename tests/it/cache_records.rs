@@ -1,10 +1,12 @@
 //! What a start believes of a cache: records and receipts (SPEC §10.3), and what happens when they are wrong.
 
-use std::fs;
+use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use pspf_format::{Receipt, Validity, encode_slot_record, parse_slot_record};
+use pspf_tests::trace::Trace;
 use pspf_tests::{Run, Sandbox, Who, need, snapshot};
 
 use crate::as_both;
@@ -87,16 +89,49 @@ const ANOTHER_BOOT: Validity = Validity { durable: 0, portable: 0, boot_id: [7; 
 const UNKNOWN_BOOT: Validity = Validity { durable: 0, portable: 0, boot_id: [0; 16] };
 
 fn a_record_of_another_boot_is_looked_at_once(who: Who) {
+    let this_boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().replace('-', "");
     for validity in [ANOTHER_BOOT, UNKNOWN_BOOT] {
         let subject = Subject::started(who);
         assert_eq!(subject.validity().durable, 0, "nothing is synced at the first start");
+        let boot_id = subject.validity().boot_id.map(|byte| format!("{byte:02x}")).concat();
+        assert_eq!(boot_id, this_boot.trim_end());
         let identity = subject.identity();
         subject.set_validity(validity);
         subject.start();
         assert_eq!(subject.identity(), identity, "the same tree was kept");
-        assert_eq!(subject.validity().durable, 1, "and synced");
+        assert_eq!(subject.validity(), Validity { durable: 1, portable: 0, boot_id: [0; 16] }, "and synced");
         let receipt = Receipt::parse(&fs::read(subject.receipt()).unwrap()).unwrap();
         assert_eq!(receipt.validity.durable, 1);
+    }
+}
+
+/// Without a receipt the record decides. Its use is noted where the last note is older than an hour; and one that was
+/// removed between its opening and the note says nothing any more, for then its slot is about to be.
+fn a_record_that_holds_is_believed_while_it_is_there(who: Who) {
+    need("strace");
+    let ago = |minutes: u64| SystemTime::now() - Duration::from_secs(minutes * 60);
+    for (minutes, removed) in [(30_u64, false), (120, false), (30, true), (120, true)] {
+        let subject = Subject::started(who);
+        let (record, identity) = (subject.record(), subject.identity());
+        let before = fs::read(&record).unwrap();
+        fs::remove_file(subject.receipt()).unwrap();
+        File::open(&record).unwrap().set_times(FileTimes::new().set_accessed(ago(minutes))).unwrap();
+        let run = Run::new(&subject.sandbox, &subject.package).stdout("sound\n");
+        if removed {
+            let name = format!("slots/{}", record.file_name().unwrap().display());
+            let slow = "inject=openat:delay_exit=2000000:when=1";
+            let start = run.under(["strace", "-f", "-qq", "-P", &name, "-e", slow, "-o", "/dev/null"]).spawn();
+            std::thread::sleep(Duration::from_secs(1));
+            fs::remove_file(&record).unwrap();
+            assert_eq!(start.wait_with_output().unwrap().stdout, b"sound\n");
+            assert!(record.exists(), "{minutes} minutes: the slot was compared and recorded anew");
+        } else {
+            let trace = Trace::of(&subject.sandbox, "execve,utimensat,flock", run);
+            let calls = trace.of_launcher();
+            assert_eq!(calls.len(), usize::from(minutes > 60), "{minutes} minutes, a note and no lock: {calls:?}");
+            assert_eq!(fs::read(&record).unwrap(), before, "{minutes} minutes: believed as it was");
+        }
+        assert_eq!(subject.identity(), identity);
     }
 }
 
@@ -290,6 +325,18 @@ fn a43_wrong_receipts_and_records_cost_a_look(who: Who) {
     assert!(fs::read_to_string("/etc/passwd").unwrap().contains("root"));
 }
 
+/// What a link leads to is no record, even where it would hold; the slot is compared, and gets one of its own.
+fn a43_a_record_behind_a_link_is_none(who: Who) {
+    let subject = Subject::started(who);
+    let (record, moved) = (subject.record(), subject.sandbox.work("moved"));
+    fs::rename(&record, &moved).unwrap();
+    symlink(&moved, &record).unwrap();
+    subject.sandbox.give_all(&record);
+    fs::remove_file(subject.receipt()).unwrap();
+    subject.start();
+    assert!(fs::symlink_metadata(&record).unwrap().is_file());
+}
+
 fn a43_a_receipt_of_another_package_is_no_receipt(who: Who) {
     let subject = Subject::started(who);
     let other = subject.sandbox.write_program("other.psp", fs::read(&pspf_tests::probe_package().file).unwrap());
@@ -375,6 +422,7 @@ as_both! {
     what_could_not_be_checked_is_no_success
     warming_repairs
     a_record_of_another_boot_is_looked_at_once
+    a_record_that_holds_is_believed_while_it_is_there
     a_damaged_tree_without_a_valid_record_is_replaced
     a42_w10_damage_by_the_owner_is_found_by_verify_alone
     verify_says_what_is_damaged
@@ -382,6 +430,7 @@ as_both! {
     f41_a_slot_whose_program_is_gone_is_repaired
     a43_a_slot_that_is_another_directory_is_compared
     a43_wrong_receipts_and_records_cost_a_look
+    a43_a_record_behind_a_link_is_none
     a43_a_receipt_of_another_package_is_no_receipt
     a43_what_somebody_else_recorded_is_not_believed
     a44_locks_are_never_followed_or_written
