@@ -44,6 +44,13 @@ fn a_python_application_is_verified_run_and_starts_by_itself() {
         );
         return;
     }
+    // A distribution's own installs into places of its own; elsewhere it is to behave as its makers have it.
+    let library = managed.join("lib/python3.11");
+    let text = fs::read_to_string(library.join("sysconfig.py")).unwrap();
+    fs::write(library.join("sysconfig.py"), text.replace("= 'posix_local'", "= 'posix_prefix'")).unwrap();
+    let site = "import os, site, sys\nsite.addsitedir(os.path.join(sys.prefix, 'lib/python3.11/site-packages'))\n";
+    let _ = fs::remove_file(library.join("sitecustomize.py"));
+    fs::write(library.join("sitecustomize.py"), site).unwrap();
     symlink("python3", managed.join("bin/python3.11")).unwrap();
     // Without this it tries for half a minute to fetch another one.
     fs::create_dir_all(sandbox.home().join(".config/uv")).unwrap();
