@@ -349,4 +349,58 @@ mod tests {
             assert_eq!([Rust, Go, Python].map(|tool| tool.lifecycle(word)), [others, others, python], "{word}");
         }
     }
+
+    /// A raw slot of six bytes as each tool describes it, and what is wrong with it after each change.
+    #[test]
+    fn a_descriptor_is_the_one_that_the_tool_writes() {
+        let sha256 = Sha256::of(b"stored");
+        let slot = UnsealedSlotMetadata {
+            slot: 1,
+            id: "id".into(),
+            target: "target".into(),
+            size: 6,
+            checksum: alloc::string::String::new(),
+            operations: "raw".into(),
+            purpose: "data".into(),
+            lifecycle: "cache".into(),
+            permissions: Some("0755".into()),
+        };
+        for tool in [Rust, Go, Python] {
+            let name = if tool == Go { "target" } else { "id" };
+            let sound = SlotDescriptor {
+                id: 1,
+                name_hash: Sha256::of(name.as_bytes()).short(),
+                offset: 99,
+                size: 6,
+                original_size: 6,
+                operations: 0,
+                checksum: sha256.short(),
+                purpose: 0,
+                lifecycle: 4,
+                priority: if tool == Go { 128 } else { 1 },
+                platform: 0,
+                reserved: [0; 2],
+                permissions: 0o755,
+            };
+            let hold = |row: &SlotDescriptor, slot: &UnsealedSlotMetadata| {
+                tool.hold_descriptor(1, row, slot, sha256).map_err(|error| match error {
+                    Error::UnsealedField { field, .. } => field,
+                    error => panic!("{error}"),
+                })
+            };
+            assert_eq!(hold(&sound, &slot), Ok((Vec::new(), 0o755)), "{tool:?}");
+            let held = |is_held: bool, field| if is_held { Err(field) } else { Ok((Vec::new(), 0o755)) };
+            // Lengths that Python states are of something else.
+            let is_held = tool != Python;
+            let row = SlotDescriptor { original_size: 7, ..sound.clone() };
+            assert_eq!(hold(&row, &slot), held(is_held, "size"), "{tool:?}");
+            assert_eq!(
+                hold(&sound, &UnsealedSlotMetadata { size: 7, ..slot.clone() }),
+                held(is_held, "size"),
+                "{tool:?}"
+            );
+            let row = SlotDescriptor { priority: sound.priority + 1, ..sound.clone() };
+            assert_eq!(hold(&row, &slot), Err("priority"), "{tool:?}");
+        }
+    }
 }
