@@ -147,3 +147,23 @@ fn the_launcher_is_what_is_signed_of_it() {
     metadata["launcher"] = json!({"size": size});
     assert_eq!(package(&metadata, |_| {}, |_| {}).unwrap().launcher, None);
 }
+
+#[test]
+fn a_policy_has_the_digest_in_the_index() {
+    let mut metadata = metadata();
+    metadata["policy"] = json!({"refuse_root": false, "platforms": ["linux_amd64"]});
+    let digest = hex(&sha256(br#"{"platforms":["linux_amd64"],"refuse_root":false}"#));
+    let open = |metadata: &Value, digits: &[u8]| package(metadata, |_| {}, |index| put(index, 1504, digits));
+    let policy = open(&metadata, digest.as_bytes()).unwrap().metadata.policy.unwrap();
+    assert_eq!(
+        (policy.platforms, policy.refuse_root, policy.require_env),
+        (vec!["linux_amd64".to_owned()], false, vec![])
+    );
+    assert!(open(&metadata, &[0; 64]).is_err());
+    metadata["policy"]["refuse_root"] = true.into();
+    assert!(open(&metadata, digest.as_bytes()).is_err());
+    metadata["policy"]["refuse_root"] = "true".into();
+    assert!(matches!(open(&metadata, &[0; 64]), Err(Error::Json { .. })));
+    metadata.as_object_mut().unwrap().remove("policy");
+    assert!(open(&metadata, &[0; 64]).is_ok() && open(&metadata, digest.as_bytes()).is_err());
+}
