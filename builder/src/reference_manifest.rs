@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pspf_format::{Operation, Sha256, Span, UnsealedMetadata, UnsealedSlot};
+use pspf_format::{Operation, Sha256, Span, UnsealedMetadata, UnsealedSlot, UnsealedTool};
 use pspf_launcher::PackageFile;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -114,26 +114,7 @@ fn described(
     })
 }
 
-/// Every word that one of the builders knows.
+/// Every word that one of the builders knows: commas are those of the one in Rust, all others of the one in Python.
 fn operations(text: &str) -> Option<Vec<Operation>> {
-    use Operation::{Bzip2, Gzip, Tar, Xz, Zstd};
-    Some(match text.to_ascii_lowercase().as_str() {
-        "" | "raw" | "none" => Vec::new(),
-        "tgz" | "tar.gz" => vec![Tar, Gzip],
-        "tar.bz2" | "tbz2" => vec![Tar, Bzip2],
-        "tar.xz" | "txz" => vec![Tar, Xz],
-        "tar.zst" => vec![Tar, Zstd],
-        text => {
-            let words = text.split(['|', ',']).map(|word| match word.trim() {
-                "tar" => Some(Tar),
-                "gzip" => Some(Gzip),
-                "bzip2" => Some(Bzip2),
-                "xz" => Some(Xz),
-                "zstd" => Some(Zstd),
-                _ => None,
-            });
-            let words: Vec<Operation> = words.collect::<Option<_>>()?;
-            (words.len() <= 8 && !words.iter().skip(1).any(|word| *word == Tar)).then_some(words)?
-        }
-    })
+    UnsealedTool::Python.operations(&text.replace(',', "|")).filter(|operations| Operation::are_read(operations))
 }

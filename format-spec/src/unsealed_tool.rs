@@ -30,6 +30,13 @@ pub enum Operation {
 
 use Operation::{Bzip2, Gzip, Tar, Xz, Zstd};
 
+impl Operation {
+    /// Whether launchers read such a chain: one archive or none, in one code or none.
+    pub fn are_read(chain: &[Self]) -> bool {
+        matches!(chain.strip_prefix(&[Tar]).unwrap_or(chain), [] | [Gzip | Bzip2 | Xz | Zstd])
+    }
+}
+
 impl UnsealedTool {
     pub(crate) fn of(metadata: &UnsealedMetadata) -> Result<Self, Error> {
         match metadata.build.tool.as_str() {
@@ -45,7 +52,7 @@ impl UnsealedTool {
     }
 
     /// The chain that the tool makes of this text. The builders in Rust and Go take what they do not know for nothing.
-    pub(crate) fn operations(self, text: &str) -> Option<Vec<Operation>> {
+    pub fn operations(self, text: &str) -> Option<Vec<Operation>> {
         Some(match self {
             Self::Go => match text {
                 "tgz" | "tar.gz" => [Tar, Gzip].into(),
@@ -163,9 +170,7 @@ impl UnsealedTool {
         let wrong = |field: &'static str| Error::UnsealedField { slot: slot.id.clone(), field };
         let operations = self.operations(&slot.operations).ok_or_else(|| wrong("operations"))?;
         let permissions = self.permissions(slot.permissions.as_deref()).ok_or_else(|| wrong("permissions"))?;
-        // One archive, in one code: what else the builders write, no launcher reads.
-        let plain = operations.strip_prefix(&[Tar]).unwrap_or(&operations);
-        if !matches!(plain, [] | [Gzip | Bzip2 | Xz | Zstd]) {
+        if !Operation::are_read(&operations) {
             return Err(Error::Json {
                 reason: alloc::format!("slot `{}`: no launcher reads such operations", slot.id),
             });

@@ -75,6 +75,7 @@ fn the_manifest_of_their_builders_is_packed() {
     let text = fs::read_to_string(sandbox.work("manifest.json")).unwrap();
     for (from, to, class, told) in [
         ("\"tgz\"", "\"tgs\"", "USAGE", "`tgs`"),
+        ("\"tgz\"", "\"gzip|gzip\"", "USAGE", "`gzip|gzip`"),
         ("\"gzip\"", "\"tar\"", "FORMAT", "slot `tool`"),
         ("tree.tgz", "none.tgz", "IO", "none.tgz"),
         ("\"0755\"", "\"rwx\"", "USAGE", "`rwx`"),

@@ -30,7 +30,8 @@ const OPERATIONS: [(&str, &[&str]); 19] = [
     (" gzip, ", C),
     ("nonsense", C),
 ];
-const PERMISSIONS: [&str; 12] = ["0755", "755", "0o755", "04755", "rwx", "", "0", "00", "1000755", "9", " 755", "7x"];
+const PERMISSIONS: [&str; 14] =
+    ["0755", "755", "0o755", "04755", "rwx", "", "0", "00", "1000755", "9", " 755", "7x", "0 755", "00o755"];
 const PURPOSES: [(&str, &[&str]); 9] = [
     ("payload", &BUILDERS),
     ("runtime", &BUILDERS),
@@ -55,6 +56,7 @@ fn what_the_builders_write_for_each_word_is_what_is_expected() {
     let mut cases: Vec<(Value, &[&str])> = Vec::new();
     cases.extend(OPERATIONS.map(|(word, builders)| (json!({ "operations": word }), builders)));
     cases.extend(PERMISSIONS.map(|text| (json!({ "permissions": text }), &BUILDERS[..])));
+    cases.push((json!({"permissions": "+755"}), C));
     cases.push((json!({}), &BUILDERS));
     cases.extend(PURPOSES.map(|(word, builders)| (json!({ "purpose": word }), builders)));
     cases.extend(LIFECYCLES.map(|word| (json!({ "lifecycle": word }), &BUILDERS[..])));
