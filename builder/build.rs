@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs};
 
 /// What the stub is made of, from the workspace root.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 15] = [
     "Cargo.toml",
     "Cargo.lock",
     "cpufeatures/Cargo.toml",
@@ -23,12 +23,14 @@ const SOURCES: [&str; 13] = [
     "keys/src",
     "unsealed/Cargo.toml",
     "unsealed/src",
+    "workenv/Cargo.toml",
+    "workenv/src",
 ];
 
-/// The launchers: the small one, which starts sealed packages alone, and the one with the standard library, which starts
-/// others too.
+/// The launchers: the small one, which starts sealed packages that change nothing of their own, and the one with the
+/// standard library, which starts all.
 const USUAL: &str = "pspf-launcher";
-const UNSEALED: &str = "pspf-launcher-unsealed";
+const FULL: &str = "pspf-launcher-full";
 
 /// The variable that asks for the recipe `release`.
 const RECIPE: &str = "PSPF_STUB_RECIPE";
@@ -65,8 +67,8 @@ fn build() -> Result<(), String> {
     }
     let recipe = recipe()?;
     let out_dir = PathBuf::from(var("OUT_DIR")?);
-    for (name, variable) in [(USUAL, "PSPF_STUB"), (UNSEALED, "PSPF_STUB_UNSEALED")] {
-        let built = run_cargo(&workspace, &out_dir.join("stub"), &recipe, name)?;
+    for (name, variable) in [(USUAL, "PSPF_STUB"), (FULL, "PSPF_STUB_FULL")] {
+        let built = run_cargo(&workspace, &target_dir(&out_dir, &recipe), &recipe, name)?;
         let stub = out_dir.join(name);
         fs::copy(&built, &stub).map_err(|error| format!("copying {}: {error}", built.display()))?;
         println!("cargo::rustc-env={variable}={}", stub.display());
@@ -74,6 +76,13 @@ fn build() -> Result<(), String> {
     println!("cargo::rustc-env=PSPF_STUB_KIND={}", recipe.kind);
     println!("cargo::rustc-env=PSPF_STUB_TARGET={}", recipe.target);
     Ok(())
+}
+
+/// Where the launchers are compiled: one place for all profiles of `pspf`, which bring the same launchers.
+fn target_dir(out_dir: &Path, recipe: &Recipe) -> PathBuf {
+    // Cargo marks its target directory so.
+    let target = out_dir.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).unwrap_or(out_dir);
+    target.join(if recipe.release { "stub-release" } else { "stub" })
 }
 
 /// musl where its standard library is installed: the stub then starts three times as fast as with glibc.

@@ -190,7 +190,7 @@ fn report() -> anyhow::Result<Report> {
         last_used: slot.last_used,
     });
     let slots: Vec<_> = slots.collect();
-    let workenvs = pspf_unsealed::list_workenvs(path(cache.path())).into_iter().map(|workenv| WorkenvReport {
+    let workenvs = pspf_workenv::list_workenvs(path(cache.path())).into_iter().map(|workenv| WorkenvReport {
         id: workenv.id,
         bytes: workenv.bytes,
         last_used: workenv.last_used.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
@@ -300,7 +300,7 @@ fn remove(scopes: &[Scope], unused_for: Duration, out: &mut dyn Write) -> anyhow
 /// Removes work environments; says nothing where there are none.
 fn remove_workenvs(only: Option<Sha256>, unused_for: Duration, out: &mut dyn Write) -> anyhow::Result<()> {
     let Some(cache) = existing() else { return Ok(()) };
-    let removed = pspf_unsealed::remove_workenvs(path(cache.path()), only, unused_for)?;
+    let removed = pspf_workenv::remove_workenvs(path(cache.path()), only, unused_for)?;
     if removed.workenvs > 0 {
         writeln!(out, "removed {}, {}", count(removed.workenvs, "work environment"), size(removed.bytes))?;
     }

@@ -39,6 +39,10 @@ fn hold_slot(slot: &SlotPlan) -> anyhow::Result<()> {
     if slot.lifecycle == Lifecycle::Platform {
         return refuse("it would unpack a slot of another platform too", "pack one package for each platform");
     }
+    if slot.lifecycle.is_writable() {
+        let text = format!("to it lifecycle `{}` means something else", slot.lifecycle.as_str());
+        return refuse(text, "leave `lifecycle` out");
+    }
     // It becomes a part of the command before that is split.
     if slot.target.as_str().contains(['{', '}', '\'', '"', '\\']) {
         let text = format!("the target `{}` would be read as something else", slot.target);
@@ -80,6 +84,8 @@ fn hold_run(plan: &Plan) -> anyhow::Result<()> {
     let run = &plan.run;
     let EnvRules { unset, pass, map, set } = &run.env;
     for (there, what) in [
+        (!run.setup.is_empty(), "run.setup"),
+        (!run.shutdown.is_empty(), "run.shutdown"),
         (run.argv0.is_some(), "run.argv0"),
         (run.cwd.is_some(), "run.cwd"),
         (!unset.is_empty(), "run.env.unset"),
@@ -105,6 +111,7 @@ fn hold_run(plan: &Plan) -> anyhow::Result<()> {
             let wrong = match piece {
                 Piece::PackageDir => "`{package_dir}`".to_owned(),
                 Piece::Cache => "`{cache}`".to_owned(),
+                Piece::WorkEnv => "`{workenv}` of a sealed package".to_owned(),
                 // What looks like a placeholder would be one again.
                 Piece::Text(text) => match text.chars().find(|&c| matches!(c, '{' | '}') || c.is_control()) {
                     Some(character) => format!("the character `{}`", character.escape_debug()),

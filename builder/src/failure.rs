@@ -93,6 +93,9 @@ fn class_of(cause: &(dyn StdError + 'static)) -> Option<Class> {
     if let Some(error) = cause.downcast_ref::<pspf_unsealed::Error>() {
         return Some(error.class());
     }
+    if let Some(error) = cause.downcast_ref::<pspf_workenv::Error>() {
+        return Some(error.class());
+    }
     if let Some(error) = cause.downcast_ref::<pspf_format::Error>() {
         return Some(error.class());
     }
@@ -109,6 +112,8 @@ fn hint_of(cause: &(dyn StdError + 'static)) -> Option<String> {
     let hint = if let Some(error) = cause.downcast_ref::<pspf_launcher::Error>() {
         error.hint()
     } else if let Some(error) = cause.downcast_ref::<pspf_unsealed::Error>() {
+        error.hint()
+    } else if let Some(error) = cause.downcast_ref::<pspf_workenv::Error>() {
         error.hint()
     } else if let Some(error) = cause.downcast_ref::<pspf_format::Error>() {
         error.hint()

@@ -322,8 +322,13 @@ impl Report<'_> {
     }
 
     fn print_run(&self, run: &Run, out: &mut dyn Write) -> io::Result<()> {
-        let words: Vec<_> = run.command.iter().map(|word| quoted(word)).collect();
-        self.line("command", words.join(" "), out)?;
+        let line = |command: &[String]| command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+        self.line("command", line(&run.command), out)?;
+        for (label, commands) in [("setup", &run.setup), ("shutdown", &run.shutdown)] {
+            for command in commands {
+                self.line(label, line(command), out)?;
+            }
+        }
         for (label, value) in [("argv0", &run.argv0), ("directory", &run.cwd)] {
             if let Some(value) = value {
                 self.line(label, quoted(value), out)?;

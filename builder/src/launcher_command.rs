@@ -12,26 +12,27 @@ use crate::voice::size;
 
 /// Write a launcher to a file, for other builders of this format
 ///
-/// The usual launcher starts sealed packages and no others. With `--unsealed` it is one that starts packages without a
-/// seal too, as the reference builders make them.
+/// The usual launcher starts sealed packages that change nothing of their own. The full one starts every package: those
+/// that need a work environment, for which `pspf pack` takes it by itself, and those without a seal, as the reference
+/// builders make them.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   pspf launcher -o launcher                                      for `pspf pack --launcher`
-  pspf launcher --unsealed -o launcher                           for other builders:
+  pspf launcher --full -o launcher                               for other builders:
   flavor-rs-builder --manifest m.json --output a.psp --launcher-bin launcher")]
 pub(crate) struct LauncherArgs {
     /// Where the launcher goes; must not be there yet
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// The launcher that starts packages without a seal as well
+    /// The launcher that starts every package
     #[arg(long)]
-    pub(crate) unsealed: bool,
+    pub(crate) full: bool,
 }
 
 /// Writes the file and says what it is.
 pub(crate) fn run(args: &LauncherArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let bytes = if args.unsealed { stub::UNSEALED } else { stub::BUILT_IN };
+    let bytes = if args.full { stub::FULL } else { stub::BUILT_IN };
     let path = &args.output;
     let mut options = std::fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o755).open(path).at("creating", path)?;

@@ -40,8 +40,10 @@ pub(crate) struct RunTable {
     pub(crate) cwd: Option<String>,
     #[serde(default)]
     pub(crate) env: EnvTable,
-    /// Named so that the refusal can say why.
-    pub(crate) setup: Option<toml::Value>,
+    #[serde(default)]
+    pub(crate) setup: Vec<Vec<String>>,
+    #[serde(default)]
+    pub(crate) shutdown: Vec<Vec<String>>,
 }
 
 /// `[run.env]`.
@@ -99,11 +101,6 @@ impl Manifest {
                 None => failure,
             }
         })?;
-        if manifest.run.setup.is_some() {
-            return Failure::usage("`run.setup` is not supported yet")
-                .hint("do that work before packing, and pack its result")
-                .err();
-        }
         if let Some(slot) = manifest.slots.iter().find(|slot| slot.source.as_os_str().is_empty()) {
             return Failure::usage(format!("slot `{}`: `source` is empty", slot.id.escape_debug()))
                 .hint("write `.` for the directory of the manifest")
@@ -144,7 +141,7 @@ mod tests {
             ("id='a'", "id=3", "line 7"),
             ("[run]", "[run", "line 4"),
             ("[[slot]]\nid='a'\nsource='s'", "", "no `[[slot]]`"),
-            ("[[slot]]", "setup = []\n[[slot]]", "not supported yet"),
+            ("[[slot]]", "setup = ['a b']\n[[slot]]", "line 6"),
             ("id='a'", "id='a'\nid='b'", "duplicate key"),
         ] {
             let error = Manifest::parse(&GOOD.replace(from, to)).unwrap_err();

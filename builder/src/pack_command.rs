@@ -55,6 +55,7 @@ pub(crate) fn pack(args: &PackArgs, input: Input) -> anyhow::Result<(Destination
         None => error,
     };
     let plan = Plan::new(input, package, &destination.real, &launcher.platform, args.compat).map_err(named)?;
+    let launcher = launcher.for_plan(&plan, args.launcher.as_deref())?;
     let mut warnings = notes;
     warnings.extend(plan_warnings(&plan));
     warnings.extend(launcher.oddity());

@@ -63,7 +63,8 @@ impl Plan {
             map: run.env.map.into_iter().collect(),
             set: run.env.set.into_iter().collect(),
         };
-        let run = Run { command: run.command, argv0: run.argv0, cwd: run.cwd, env };
+        let run =
+            Run { command: run.command, argv0: run.argv0, cwd: run.cwd, env, setup: run.setup, shutdown: run.shutdown };
         let slots = slots
             .into_iter()
             .map(|table| {
@@ -96,6 +97,11 @@ impl Plan {
                 slots,
             },
         })
+    }
+
+    /// Whether the usual launcher would refuse it.
+    pub(crate) fn needs_full_launcher(&self) -> bool {
+        self.run.needs_workenv() || self.slots.iter().any(|slot| slot.lifecycle.is_writable())
     }
 
     /// Asks the format's own rules before the work, with sizes that are only there to be sound: a mistake in a
@@ -251,14 +257,12 @@ fn file(table: &SlotTable, source: PathBuf, metadata: &std::fs::Metadata) -> any
 }
 
 fn lifecycle(word: &str) -> anyhow::Result<Lifecycle> {
-    let all = [Lifecycle::Runtime, Lifecycle::Eager, Lifecycle::Lazy, Lifecycle::Dev, Lifecycle::Platform];
-    if let Some(lifecycle) = all.into_iter().find(|lifecycle| lifecycle.as_str() == word) {
+    if let Some(lifecycle) = Lifecycle::ALL.into_iter().find(|lifecycle| lifecycle.as_str() == word) {
         return Ok(lifecycle);
     }
-    let known = ["init", "startup", "shutdown", "cache", "temporary", "temp", "volatile", "config"];
-    let reason = if known.contains(&word) { "is not supported yet" } else { "is unknown" };
-    Failure::usage(format!("lifecycle `{}` {reason}", word.escape_debug()))
-        .hint("use `runtime` (the default), `eager`, `lazy`, `dev` or `platform`")
+    let known: Vec<_> = Lifecycle::ALL.iter().map(|lifecycle| format!("`{}`", lifecycle.as_str())).collect();
+    Failure::usage(format!("lifecycle `{}` is unknown", word.escape_debug()))
+        .hint(format!("the lifecycles are {}; `runtime` is the default", known.join(", ")))
         .err()
 }
 

@@ -15,10 +15,19 @@ use crate::tree::{FileStamp, Tree};
 /// Links that are followed before a path is given up, as Linux does.
 const MAX_LINKS: usize = 40;
 
-/// Fails where the program is missing or not executable; gives a warning where it is for another machine.
+/// Fails where a program is missing or not executable; gives a warning where it is for another machine.
 /// A program outside the package cannot be looked at.
 pub(crate) fn look(plan: &Plan, platform: &Platform) -> anyhow::Result<Option<String>> {
-    let Some(command) = plan.run.command.first() else { return Ok(None) };
+    let mut warning = None;
+    for command in [&plan.run.command].into_iter().chain(&plan.run.setup).chain(&plan.run.shutdown) {
+        if let Some(program) = command.first() {
+            warning = warning.or(look_at(plan, platform, program)?);
+        }
+    }
+    Ok(warning)
+}
+
+fn look_at(plan: &Plan, platform: &Platform, command: &str) -> anyhow::Result<Option<String>> {
     let (id, path) = match pieces(command)?.as_slice() {
         [Piece::Slot(id)] => (id.clone(), String::new()),
         [Piece::Slot(id), rest @ ..] => match text(rest) {
@@ -28,6 +37,10 @@ pub(crate) fn look(plan: &Plan, platform: &Platform) -> anyhow::Result<Option<St
         _ => return Ok(None),
     };
     let Some(slot) = plan.slots.iter().find(|slot| slot.id == id) else { return Ok(None) };
+    // What the setup makes there, nobody can tell.
+    if slot.lifecycle.is_writable() && !plan.run.setup.is_empty() {
+        return Ok(None);
+    }
     if let Some(own) = slot.platform.as_ref().filter(|own| *own != platform) {
         let text = format!("program `{command}` is in slot `{id}` for {own}, the launcher is for {platform}");
         return Failure::new(Class::Entry, text).hint("name a program that every start of this package has").err();

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use clap::Args;
 use pspf_format::{Class, Error as FormatError};
 use pspf_keys::PublicKey;
-use pspf_launcher::{Environment, Error, Invocation, PackageFile, Thorough, check, run_package};
+use pspf_launcher::{Environment, Error, Invocation, PackageFile, Thorough, check};
 use pspf_unsealed::Opened;
+use pspf_workenv::run_package;
 
 use crate::failure::{At, Failure};
 use crate::paths::c_path;

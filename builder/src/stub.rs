@@ -9,11 +9,12 @@ use goblin::elf::header::{EM_386, EM_AARCH64, EM_ARM, EM_PPC64, EM_RISCV, EM_S39
 use pspf_format::{Class, LauncherMetadata, Platform, Sha256};
 
 use crate::failure::{At, Failure, shown};
+use crate::plan::Plan;
 
 /// The stub that `build.rs` built.
 pub(crate) const BUILT_IN: &[u8] = include_bytes!(env!("PSPF_STUB"));
-/// The one that starts packages without a seal too.
-pub(crate) const UNSEALED: &[u8] = include_bytes!(env!("PSPF_STUB_UNSEALED"));
+/// The one that starts every package.
+pub(crate) const FULL: &[u8] = include_bytes!(env!("PSPF_STUB_FULL"));
 
 /// A launcher that can stand in front of a package.
 #[derive(Debug)]
@@ -47,11 +48,26 @@ impl Launcher {
         Ok(Self { bytes, platform, kind: path.to_string_lossy().into_owned() })
     }
 
+    /// A launcher that starts this package: the built-in one grows where it has to.
+    pub(crate) fn for_plan(self, plan: &Plan, file: Option<&Path>) -> anyhow::Result<Self> {
+        if !plan.needs_full_launcher() || self.has(pspf_workenv::MARKER) {
+            return Ok(self);
+        }
+        match file {
+            None => Ok(Self { bytes: FULL.to_vec(), kind: format!("{}, full", self.kind), ..self }),
+            Some(path) => Failure::usage(format!("launcher {} makes no work environments", shown(path)))
+                .hint("leave `--launcher` out, or name one that `pspf launcher --full` has written")
+                .err(),
+        }
+    }
+
+    fn has(&self, marker: &[u8]) -> bool {
+        self.bytes.windows(marker.len()).any(|window| window == marker)
+    }
+
     /// What is odd about it, where something is.
     pub(crate) fn oddity(&self) -> Option<String> {
-        let marker = pspf_launcher::MARKER;
-        let is_ours = self.bytes.windows(marker.len()).any(|window| window == marker);
-        (!is_ours)
+        (!self.has(pspf_launcher::MARKER))
             .then(|| format!("launcher `{}` is not one of pspf: does it start packages?", self.kind.escape_debug()))
     }
 

@@ -191,7 +191,7 @@ impl From<Error> for Problem {
 impl From<pspf_unsealed::Error> for Problem {
     fn from(error: pspf_unsealed::Error) -> Self {
         match error {
-            pspf_unsealed::Error::Launcher(error) => error.into(),
+            pspf_unsealed::Error::Workenv(pspf_workenv::Error::Launcher(error)) => error.into(),
             _ => Self { class: error.class(), message: error.to_string(), hint: error.hint().map(str::to_owned) },
         }
     }

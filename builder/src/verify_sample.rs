@@ -107,6 +107,8 @@ fn of_slots(slots: [(SlotMetadata, Vec<u8>); 2], signers: &[&SecretKey]) -> Samp
         argv0: None,
         cwd: None,
         env: Default::default(),
+        setup: Vec::new(),
+        shutdown: Vec::new(),
     };
     let metadata = Metadata {
         package: Package { name: word("sample"), version: word("1.0"), description: Some("a\u{1b}[2Jb".to_owned()) },

@@ -22,6 +22,7 @@ mod json;
 mod json_reader;
 mod json_scan;
 mod layout;
+mod lifecycle;
 mod metadata;
 mod names;
 mod operations;
@@ -47,6 +48,8 @@ mod unsealed_metadata;
 mod unsealed_package;
 #[cfg(feature = "tools")]
 mod unsealed_tool;
+#[cfg(feature = "workenv")]
+mod workenv;
 pub mod zstd_frame;
 
 pub use cache_record::{
@@ -59,8 +62,9 @@ pub use draft::Draft;
 pub use error::Error;
 pub use index::{END_MAGIC, FORMAT_VERSION, INDEX_LEN, IndexBlock, START_MAGIC, TRAILER_LEN, Trailer, index_checksum};
 pub use layout::{Layout, Part};
+pub use lifecycle::{Lifecycle, Moment};
 pub use metadata::{
-    EnvRules, LauncherMetadata, Lifecycle, MAX_JSON, MAX_METADATA, MAX_SLOTS, Metadata, Mode, Package, Pspf, Run,
+    EnvRules, LauncherMetadata, MAX_JSON, MAX_METADATA, MAX_SLOTS, Metadata, Mode, Package, Pspf, Run,
     SlotIndexMetadata, SlotMetadata,
 };
 pub use names::{FileName, MAX_COMPONENT, MAX_ID, MAX_PATH, PackageWord, Platform, SlotId, TreePath};

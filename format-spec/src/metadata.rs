@@ -10,7 +10,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::json::{self, Optional, object, words};
-use crate::{Error, FileName, Operations, PackageWord, Platform, Sha256, SlotId, TextMap, gzip, template, tree};
+use crate::lifecycle::Moment;
+use crate::{
+    Error, FileName, Lifecycle, Operations, PackageWord, Platform, Sha256, SlotId, TextMap, gzip, template, tree,
+};
 
 /// Longest JSON, in bytes: the reference readers stop there.
 pub const MAX_JSON: u64 = 1 << 20;
@@ -80,9 +83,18 @@ pub struct Run {
     pub cwd: Option<String>,
     /// Rules for the environment.
     pub env: EnvRules,
+    /// What is done once, in the new work environment, before the first start (SPEC §6.8): commands as `command`.
+    #[cfg(feature = "workenv")]
+    pub setup: Vec<Vec<String>>,
+    /// What is done after the application has ended: commands as `command`.
+    #[cfg(feature = "workenv")]
+    pub shutdown: Vec<Vec<String>>,
 }
 
+#[cfg(not(feature = "workenv"))]
 object!(Run { required command, optional argv0, optional cwd, optional env });
+#[cfg(feature = "workenv")]
+object!(Run { required command, optional argv0, optional cwd, optional env, optional setup, optional shutdown });
 
 /// Rules for the application's environment, applied in this order: unset, map, set (SPEC §6.5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -165,47 +177,6 @@ object!(SlotIndexMetadata {
     required entries,
     required frames,
 });
-
-/// When a slot is extracted (SPEC §6.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lifecycle {
-    /// Before the first start.
-    Runtime,
-    /// Before the first start, ahead of every `runtime` slot.
-    Eager,
-    /// When the application or a person asks for it.
-    Lazy,
-    /// Never at a start: for people who look into the package.
-    Dev,
-    /// As `runtime`, on its own platform only.
-    Platform,
-}
-
-words!(Lifecycle { Runtime, Eager, Lazy, Dev, Platform });
-
-impl Lifecycle {
-    /// Code in the slot table.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Runtime => 2,
-            Self::Lazy => 6,
-            Self::Eager => 7,
-            Self::Dev => 8,
-            Self::Platform => 10,
-        }
-    }
-
-    /// The word in the metadata.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Runtime => "runtime",
-            Self::Eager => "eager",
-            Self::Lazy => "lazy",
-            Self::Dev => "dev",
-            Self::Platform => "platform",
-        }
-    }
-}
 
 /// The two modes that content can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,43 +263,63 @@ impl Pspf {
             }
             slot.hold_to_rules()?;
         }
+        #[cfg(feature = "workenv")]
+        crate::workenv::hold_to_rules(self)?;
         self.run.hold_to_rules(self)
     }
 
-    /// A template whose slots are there at the start.
-    fn hold_template(&self, template: &str) -> Result<(), Box<Error>> {
+    /// A template whose slots are there at this moment.
+    fn hold_template(&self, template: &str, moment: Moment) -> Result<(), Box<Error>> {
         without_nul(template)?;
         for id in template::slots_named(template)? {
-            let reason = match self.slot(&id).map(|slot| slot.lifecycle) {
+            let reason = match self.slot(&id).map(|slot| slot.lifecycle.absence(moment)) {
                 None => "it names a slot that is not in the package",
-                Some(Lifecycle::Lazy) => "it names a lazy slot, which is not there at the start",
-                Some(Lifecycle::Dev) => "it names a dev slot, which is not there at the start",
-                Some(_) => continue,
+                Some(Some(reason)) => reason,
+                Some(None) => continue,
             };
             return Err(Box::new(Error::Template { template: template.to_owned(), reason }));
         }
         Ok(())
     }
-}
 
-impl Run {
-    fn hold_to_rules(&self, pspf: &Pspf) -> Result<(), Box<Error>> {
-        let starts = |template: &str, starts: &[&str]| starts.iter().any(|start| template.starts_with(start));
-        let program = self.command.first().map_or("", String::as_str);
-        if !starts(program, &["/", "{slot:", "{package_dir}/"]) {
+    /// A command that is given at this moment, and which starts nothing that is looked up somewhere.
+    pub(crate) fn hold_command(&self, command: &[String], moment: Moment) -> Result<(), Box<Error>> {
+        let program = command.first().map_or("", String::as_str);
+        if !starts(program, PROGRAM_STARTS) {
             return Err(Box::new(Error::Template {
                 template: program.to_owned(),
                 reason: "the program must start with `{slot:ID}`, `{package_dir}/` or `/`: nothing is looked up in PATH",
             }));
         }
-        if let Some(cwd) = self.cwd.as_ref().filter(|cwd| !starts(cwd, &["/", "{slot:", "{package_dir}", "{cache}"])) {
+        command.iter().try_for_each(|template| self.hold_template(template, moment))
+    }
+}
+
+/// What the program of a command begins with, and a directory to start in.
+#[cfg(not(feature = "workenv"))]
+const PROGRAM_STARTS: &[&str] = &["/", "{slot:", "{package_dir}/"];
+#[cfg(not(feature = "workenv"))]
+const CWD_STARTS: &[&str] = &["/", "{slot:", "{package_dir}", "{cache}"];
+#[cfg(feature = "workenv")]
+const PROGRAM_STARTS: &[&str] = &["/", "{slot:", "{package_dir}/", "{workenv}/"];
+#[cfg(feature = "workenv")]
+const CWD_STARTS: &[&str] = &["/", "{slot:", "{package_dir}", "{cache}", "{workenv}"];
+
+fn starts(template: &str, starts: &[&str]) -> bool {
+    starts.iter().any(|start| template.starts_with(start))
+}
+
+impl Run {
+    fn hold_to_rules(&self, pspf: &Pspf) -> Result<(), Box<Error>> {
+        pspf.hold_command(&self.command, Moment::Start)?;
+        if let Some(cwd) = self.cwd.as_ref().filter(|cwd| !starts(cwd, CWD_STARTS)) {
             return Err(Box::new(Error::Template {
                 template: cwd.clone(),
                 reason: "the directory must start with `{slot:ID}`, `{package_dir}`, `{cache}` or `/`",
             }));
         }
-        for template in self.command.iter().chain(&self.cwd) {
-            pspf.hold_template(template)?;
+        if let Some(cwd) = &self.cwd {
+            pspf.hold_template(cwd, Moment::Start)?;
         }
         if let Some(argv0) = &self.argv0 {
             without_nul(argv0)?;
@@ -342,7 +333,7 @@ impl Run {
         }
         for (name, value) in &self.env.set {
             hold_name(name)?;
-            pspf.hold_template(value)?;
+            pspf.hold_template(value, Moment::Start)?;
         }
         Ok(())
     }

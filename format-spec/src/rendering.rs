@@ -158,6 +158,8 @@ fn render(template: &str, pspf: &Pspf, place: Place) -> String {
             }
             Piece::PackageDir => rendered.push_str("{package_dir}"),
             Piece::Cache => rendered.push_str("{cache}"),
+            #[cfg(feature = "workenv")]
+            Piece::WorkEnv => rendered.push_str("{workenv}"),
         }
     }
     rendered

@@ -35,6 +35,11 @@ impl Serialize for Run {
         if self.env != EnvRules::default() {
             map.serialize_entry("env", &self.env)?;
         }
+        for (key, commands) in [("setup", &self.setup), ("shutdown", &self.shutdown)] {
+            if !commands.is_empty() {
+                map.serialize_entry(key, commands)?;
+            }
+        }
         map.end()
     }
 }

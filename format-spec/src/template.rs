@@ -1,4 +1,4 @@
-//! Placeholders in arguments and variables (SPEC §6.4): `{slot:ID}`, `{package_dir}`, `{cache}`.
+//! Placeholders in arguments and variables (SPEC §6.4): `{slot:ID}`, `{package_dir}`, `{cache}`, `{workenv}`.
 
 use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
@@ -16,6 +16,9 @@ pub enum Piece<'a> {
     PackageDir,
     /// The directory of the cache.
     Cache,
+    /// The work environment.
+    #[cfg(feature = "workenv")]
+    WorkEnv,
 }
 
 /// Splits a template into its pieces, in one pass: what a placeholder is replaced with is never looked at again.
@@ -57,7 +60,10 @@ fn first_piece(template: &str) -> Result<(First<'_>, &str), &'static str> {
     let piece = match name {
         "package_dir" => First::Piece(Piece::PackageDir),
         "cache" => First::Piece(Piece::Cache),
-        "workenv" => return Err("`{workenv}` is not supported yet; name a slot with `{slot:ID}`"),
+        #[cfg(feature = "workenv")]
+        "workenv" => First::Piece(Piece::WorkEnv),
+        #[cfg(not(feature = "workenv"))]
+        "workenv" => return Err("`{workenv}` needs another launcher"),
         _ => match name.strip_prefix("slot:") {
             Some(id) => First::Slot(id),
             None => return Err("it is none of `{slot:ID}`, `{package_dir}` and `{cache}`; write `{{` for a brace"),
@@ -90,7 +96,7 @@ mod tests {
         assert_eq!(pieces("{slot:app}/bin/x").unwrap(), [Piece::Slot(id), Piece::Text("/bin/x")]);
         assert_eq!(pieces("a{{b}}").unwrap(), ["a", "{", "b", "}"].map(Piece::Text));
         assert_eq!(pieces("").unwrap(), []);
-        for bad in ["{", "}", "{slot:}", "{slot:1}", "{other}", "{workenv}/x", "a}b", "{slot:a"] {
+        for bad in ["{", "}", "{slot:}", "{slot:1}", "{other}", "{workenv", "a}b", "{slot:a"] {
             assert!(pieces(bad).is_err(), "{bad}");
         }
     }

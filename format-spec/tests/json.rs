@@ -43,7 +43,7 @@ fn an_error_says_what_and_where() {
             format!("name ``: a slot id is not empty and not digits alone at byte {}", id + 5),
         ),
         (
-            changed("\"lifecycle\":\"runtime\",\"mode\"", "\"lifecycle\":\"startup\",\"mode\""),
+            changed("\"lifecycle\":\"runtime\",\"mode\"", "\"lifecycle\":\"starting\",\"mode\""),
             format!("expected one of the words for `Lifecycle` at byte {}", at("\"runtime\",\"mode\"")),
         ),
         (whole[..whole.len() - 1].to_owned(), format!("expected `,` or `}}` at byte {}", whole.len() - 1)),

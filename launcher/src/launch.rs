@@ -8,15 +8,12 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::ffi::CStr;
-use core::time::Duration;
 
 use pspf_format::VerifiedPackage;
-use rustix::io::Errno;
 
 use crate::cache::{Access, Cache, Candidate, Staging, candidates, needed};
-use crate::command::Command;
+use crate::command::{CachedSlots, Command};
 use crate::supervise::supervise;
-use crate::sys::process::execve;
 use crate::{Environment, Error, PackageFile, path};
 
 /// How the package was called.
@@ -132,39 +129,8 @@ fn private(file: &PackageFile, package: &VerifiedPackage, mut tried: Vec<(CStrin
 
 /// Becomes the application. Returns only where that failed.
 fn start(file: &PackageFile, package: &VerifiedPackage, cache: &Cache, invocation: &Invocation) -> Error {
-    let command = match Command::new(file, package, cache, &invocation.argv, &invocation.environment) {
-        Ok(command) => command,
-        Err(error) => return error,
-    };
-    if let Some(cwd) = &command.cwd
-        && let Err(errno) = rustix::process::chdir(cwd.as_c_str())
-    {
-        let is_ours = cwd.to_bytes().starts_with(cache.path().to_bytes()) && errno == Errno::NOENT;
-        return if is_ours {
-            Error::EntryMissing { program: cwd.clone() }
-        } else {
-            Error::io("changing to directory", cwd, errno)
-        };
-    }
-    // A file that another thread of another process holds open for writing for a moment is worth a moment.
-    let mut errno = execve(&command.program, &command.argv, command.environment.entries());
-    for _ in 0..10 {
-        if errno != Errno::TXTBSY {
-            break;
-        }
-        crate::sys::clock::sleep(Duration::from_millis(10));
-        errno = execve(&command.program, &command.argv, command.environment.entries());
-    }
-    failure(command.program, errno)
-}
-
-fn failure(program: CString, errno: Errno) -> Error {
-    match errno {
-        // execve says this of the program, and of the interpreter that a script or a dynamic program names.
-        Errno::NOENT if rustix::fs::stat(program.as_c_str()).is_err() => Error::EntryMissing { program },
-        Errno::NOENT => Error::InterpreterMissing { program },
-        Errno::TOOBIG => Error::io("passing the arguments to", &program, errno),
-        Errno::NAMETOOLONG => Error::io("executing", &program, errno),
-        _ => Error::NotExecutable { program, source: errno.into() },
+    match Command::of_application(file, package, invocation, &CachedSlots { package, cache }) {
+        Ok(command) => command.execute(cache.path().to_bytes()),
+        Err(error) => error,
     }
 }

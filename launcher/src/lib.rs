@@ -33,6 +33,7 @@ mod supervise;
 pub mod sys;
 
 pub use check::{Checked, Depth, Thorough, check};
+pub use command::{CachedSlots, Command, Places, expand};
 pub use environment::{Environment, matches};
 pub use error::{Error, OsError, report};
 pub use extract::{Modes, Umask, extract_slot};
@@ -40,5 +41,7 @@ pub use extract_to::extract_to;
 pub use launch::{Invocation, launch, run_package};
 pub use package_file::PackageFile;
 pub use progress::Progress;
+pub use self_service::answer;
 pub use slot_reader::slot_index;
 pub use stub::{MARKER, own_file, panicked, stub};
+pub use supervise::supervise;

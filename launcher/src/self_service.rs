@@ -15,7 +15,7 @@ use crate::{Depth, Environment, Error, PackageFile, Thorough, check};
 /// [`Error::SelfValue`] for a value that means nothing; what keeps the package from being read.
 #[cold]
 #[inline(never)]
-pub(crate) fn answer(value: &[u8], file: &PackageFile, environment: &Environment) -> Result<String, Error> {
+pub fn answer(value: &[u8], file: &PackageFile, environment: &Environment) -> Result<String, Error> {
     let value = String::from_utf8_lossy(value);
     let unverified = || file.unverified();
     let open = |sealed: Result<_, _>| file.opened(sealed.map_err(|error| file.wrong(error))?);

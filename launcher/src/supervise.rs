@@ -10,10 +10,7 @@ use crate::sys::signals::{Arrived, Child, block_all, die_by, look_at, send, set_
 ///
 /// # Errors
 /// Where there is no process to be had.
-pub(crate) fn supervise(
-    start: impl FnOnce() -> Error,
-    after: impl FnOnce(),
-) -> Result<core::convert::Infallible, Error> {
+pub fn supervise(start: impl FnOnce() -> Error, after: impl FnOnce()) -> Result<core::convert::Infallible, Error> {
     let mask = block_all();
     // Ignored, it would make the kernel forget how the child ended.
     let child_signal = set_default(libc::SIGCHLD);

@@ -97,7 +97,7 @@ fn a08_values_of_the_wrong_kind_or_size() {
         case(r#""name":"forged""#, "\"name\":\"\\u001b[2Jforged\""),
         case(r#""name":"forged""#, &format!(r#""name":"{long}""#)),
         case(r#""platform":"linux_"#, r#""platform":"plan9_"#),
-        case(r#""lifecycle":"runtime","mode""#, r#""lifecycle":"startup","mode""#),
+        case(r#""lifecycle":"runtime","mode""#, r#""lifecycle":"starting","mode""#),
         case(r#""lifecycle":"runtime","mode""#, r#""lifecycle":"platform","mode""#),
         case(r#""mode":"0755""#, r#""mode":"4755""#),
         case(

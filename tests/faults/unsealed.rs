@@ -1,4 +1,5 @@
-//! Work environments of packages without a seal: made whole or not at all, whatever ends the start that makes one.
+//! Work environments, of packages without a seal and of sealed ones: made whole or not at all, whatever ends the start
+//! that makes one.
 
 use std::fs;
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ impl Subject {
     fn new(who: Who) -> Self {
         let sandbox = Sandbox::new(who);
         let launcher = sandbox.work("launcher");
-        Run::pspf(&sandbox, ["launcher", "--unsealed", "-o"]).arg(&launcher).any_stdout().run();
+        Run::pspf(&sandbox, ["launcher", "--full", "-o"]).arg(&launcher).any_stdout().run();
         let slots = [
             UnsealedSlot::program("tool", TOOL.as_bytes()),
             UnsealedSlot::new("setup", "setup", "raw", 0o755, SETUP.as_bytes().to_vec()),
@@ -45,6 +46,37 @@ impl Subject {
         let table = pspf_tests::raw::index(&bytes)[40..48].try_into().map(u64::from_le_bytes).unwrap() as usize;
         bytes[table + 64 + 57] = 0;
         let package = sandbox.write_program("a.psp", bytes);
+        Self { sandbox, package }
+    }
+
+    /// The same as a sealed package, with a slot of each lifecycle that has a work environment.
+    fn sealed(who: Who) -> Self {
+        let sandbox = Sandbox::new(who);
+        let tool = TOOL.replace("cd \"${0%/*}\"", "cd \"$PSPF_WORKENV\"; cmp \"$T\" anew || exit 9");
+        sandbox.write_program("tool", tool);
+        sandbox.write_program("setup", SETUP);
+        sandbox.write("data", noise(3, 200_000));
+        sandbox.write("note", "forged 1\n");
+        let mut manifest = "[package]\nname = 'a'\nversion = '1'\n[run]\ncommand = ['{slot:tool}']\n\
+            setup = [['{slot:setup}']]\nshutdown = [['{slot:bye}']]\nenv.set = { T = '{slot:temporary}' }\n"
+            .to_owned();
+        for (id, source, lifecycle) in [
+            ("tool", "tool", "runtime"),
+            ("setup", "setup", "init"),
+            ("data", "data", "config"),
+            ("note", "note", "cache"),
+            ("anew", "data", "startup"),
+            ("temporary", "data", "temporary"),
+            ("bye", "setup", "shutdown"),
+        ] {
+            let target = if lifecycle == "startup" { "anew" } else { source };
+            manifest += &format!(
+                "[[slot]]\nid = '{id}'\nsource = '{source}'\nlifecycle = '{lifecycle}'\ntarget = '{target}'\n"
+            );
+        }
+        sandbox.write("pspf.toml", manifest);
+        Run::pspf(&sandbox, ["pack", "-o", "a.psp"]).any_stdout().run();
+        let package = sandbox.work("a.psp");
         Self { sandbox, package }
     }
 
@@ -72,7 +104,12 @@ impl Subject {
 /// F01: killed at any system call of a first start.
 #[test]
 fn f01_killed_at_every_call_that_makes_a_work_environment() {
-    let subject = Subject::new(Who::Stranger);
+    for subject in [Subject::new(Who::Stranger), Subject::sealed(Who::Stranger)] {
+        killed_at_every_call(&subject);
+    }
+}
+
+fn killed_at_every_call(subject: &Subject) {
     subject.forget();
     let run =
         |visit: &mut dyn FnMut(&crate::tracer::Call) -> Do| drive(subject.start().command(), &subject.package, visit);

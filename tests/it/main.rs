@@ -28,6 +28,7 @@ mod unsealed;
 mod unsealed_cases;
 mod vectors;
 mod verify;
+mod workenv;
 
 use pspf_tests::{forge, raw};
 

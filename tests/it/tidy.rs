@@ -93,8 +93,9 @@ fn dependencies_point_one_way() {
         ("pspf-keys", vec![]),
         ("pspf-format", vec!["pspf-keys"]),
         ("pspf-launcher", vec!["pspf-format"]),
-        ("pspf-unsealed", vec!["pspf-format", "pspf-launcher"]),
-        ("pspf-builder", vec!["pspf-format", "pspf-keys", "pspf-launcher", "pspf-unsealed"]),
+        ("pspf-workenv", vec!["pspf-format", "pspf-launcher"]),
+        ("pspf-unsealed", vec!["pspf-format", "pspf-launcher", "pspf-workenv"]),
+        ("pspf-builder", vec!["pspf-format", "pspf-keys", "pspf-launcher", "pspf-unsealed", "pspf-workenv"]),
         ("pspf-tests", vec!["pspf-format", "pspf-keys"]),
     ]);
     assert_eq!(found, expected);

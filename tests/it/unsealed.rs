@@ -108,7 +108,7 @@ pub(crate) fn public_key(sandbox: &Sandbox, package: &Path) -> PathBuf {
 /// Our launcher for such packages, under a name by which the reference tools know that it runs here.
 pub(crate) fn launcher(sandbox: &Sandbox) -> PathBuf {
     let path = sandbox.work("launcher-linux_amd64");
-    Run::pspf(sandbox, ["launcher", "--unsealed", "-o"]).arg(&path).any_stdout().run();
+    Run::pspf(sandbox, ["launcher", "--full", "-o"]).arg(&path).any_stdout().run();
     path
 }
 
@@ -248,7 +248,7 @@ fn our_launcher_answers_what_their_builders_ask() {
     let sandbox = Sandbox::new(Who::Caller);
     sources(&sandbox);
     let launcher = launcher(&sandbox);
-    Run::new(&sandbox, &launcher).arg("--version").stdout_part("pspf-launcher-unsealed ").run();
+    Run::new(&sandbox, &launcher).arg("--version").stdout_part("pspf-launcher-full ").run();
     Run::new(&sandbox, &launcher).fails("FORMAT").run();
     let package = build(&sandbox, "go", &launcher, "a.psp");
     let ask = |word: &str| Run::new(&sandbox, &package).env("FLAVOR_LAUNCHER_CLI", "1").arg(word);

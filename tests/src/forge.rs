@@ -136,8 +136,8 @@ impl ForgedSlot {
         row.extend(self.expanded_size.to_le_bytes());
         row.extend(self.code().to_le_bytes());
         row.extend(&self.sha256[..8]);
-        let lifecycle = [("runtime", 2), ("lazy", 6), ("eager", 7), ("dev", 8), ("platform", 10)];
-        let code = lifecycle.iter().find(|(word, _)| *word == self.lifecycle).map_or(0, |(_, code)| *code);
+        let words = ["init", "startup", "runtime", "shutdown", "cache", "temporary", "lazy", "eager", "dev", "config"];
+        let code = words.iter().position(|word| *word == self.lifecycle).map_or(10, |code| code as u8);
         row.extend([0, code, 1, 0, 0, 0]);
         row.extend(u16::from_str_radix(self.mode, 8).unwrap().to_le_bytes());
         row

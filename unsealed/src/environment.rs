@@ -5,12 +5,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use pspf_launcher::Environment;
+use pspf_workenv::SETUP;
 
 use crate::Error;
 use crate::text::{Places, matches};
-
-/// What tells a start that it is part of a setup: its value is the work environment that is being made.
-pub(crate) const SETUP: &str = "PSPF_SETUP";
 
 /// The environment in which the application runs.
 pub(crate) fn of_application(caller: &Environment, places: Places<'_>, package: &Path) -> Result<Environment, Error> {

@@ -1,7 +1,7 @@
 //! Packages without a seal (SPEC §8.4 to §8.6): reads them, holds every byte to what is signed as far as that reaches,
 //! unpacks them into a work environment and starts them.
 //!
-//! The launcher of sealed packages has none of this: who takes a seal away gains no weaker reading.
+//! The usual launcher has none of this: who takes a seal away gains no weaker reading.
 
 #![forbid(unsafe_code)]
 
@@ -10,19 +10,16 @@ mod content;
 mod environment;
 mod error;
 mod package;
-mod removal;
 mod setup;
 mod start;
 mod text;
 mod unpack;
 mod words;
-mod workenv;
 
 pub use content::decode_all;
 pub use error::Error;
 pub use package::{Measured, Opened, each_chunk};
-pub use removal::{RemovedWorkenvs, WorkenvListing, list_workenvs, remove_workenvs};
+pub use setup::set_up;
 pub use start::run;
 pub use unpack::unpack_slot;
 pub use words::split_words;
-pub use workenv::set_up;

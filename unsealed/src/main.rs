@@ -1,5 +1,5 @@
-//! A launcher for packages without a seal, as the builders of the reference release make them. It starts sealed
-//! packages as the usual launcher does.
+//! The launcher that starts every package: sealed ones as the usual launcher does, those that need a work environment,
+//! and those without a seal, as the builders of the reference release make them.
 //!
 //! Without a Rust `main`: what its start-up does to signals and closed descriptors would reach the application.
 
@@ -12,10 +12,14 @@ use std::ffi::{CStr, c_char, c_int};
 use pspf_format::Error as FormatError;
 use pspf_launcher::sys::process::{self, c_strings};
 use pspf_launcher::sys::stdio;
-use pspf_launcher::{Environment, Error as LauncherError, Invocation, PackageFile, launch, own_file};
+use pspf_launcher::{Environment, Error as LauncherError, Invocation, PackageFile, own_file};
 use pspf_unsealed::{Error, Opened};
+use pspf_workenv::{MARKER, run_package};
 
-const VERSION: &str = concat!("pspf-launcher-unsealed ", env!("CARGO_PKG_VERSION"), "\n");
+#[used]
+static MARK: &[u8] = MARKER;
+
+const VERSION: &str = concat!("pspf-launcher-full ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// What the C library calls.
 ///
@@ -43,9 +47,16 @@ fn run(argv: Vec<Cow<'static, CStr>>) -> Result<(), Error> {
     let (file, path) = own_file()?;
     let file = PackageFile::from_file(file, &path)?;
     let invocation = Invocation { argv, environment: Environment::of_process() };
+    let asked = invocation.environment.get("PSPF_SELF").filter(|value| !value.is_empty());
     let first = invocation.argv.get(1).and_then(|argument| argument.to_str().ok());
     match file.unverified() {
-        Ok(_) => match launch(&file, &invocation)? {},
+        Ok(unverified) => {
+            if let Some(value) = asked {
+                return print(&pspf_launcher::answer(value, &file, &invocation.environment)?);
+            }
+            let sealed = unverified.verify().map_err(|error| file.wrong(error))?;
+            match run_package(&file, &file.opened(sealed)?, &invocation)? {}
+        }
         Err(LauncherError::Package { source: FormatError::NoSeal, .. }) => {
             let opened = Opened::open(&file)?;
             if is_command_line(&invocation.environment) {

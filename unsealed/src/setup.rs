@@ -1,26 +1,69 @@
-//! Setup commands: what a package does once, in its new work environment, before its first start (SPEC §8.6).
+//! A new work environment: its slots, and setup commands, which a package gives once before its first start
+//! (SPEC §8.6).
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
-use std::io::{Read, Seek};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use pspf_format::SetupCommand;
-use pspf_launcher::Environment;
+use pspf_format::{SetupCommand, UnsealedMetadata, UnsealedSlot};
+use pspf_launcher::{Environment, PackageFile, Umask};
+use pspf_workenv::{Command, Error as WorkenvError, Locks, Purpose};
 
 use crate::Error;
 use crate::environment::of_setup;
 use crate::start::program;
 use crate::text::Places;
+use crate::unpack::{Modes, make_directories, unpack};
 
-/// How much of a failed command's output is shown.
-const SHOWN: u64 = 4096;
+/// Unpacks and sets up, in a directory that is new and the caller's own, what these metadata say of these slots, each of
+/// which is in the file beside it.
+///
+/// # Errors
+/// What cannot be done; what was written by then is for the caller to remove.
+pub fn set_up(
+    metadata: &UnsealedMetadata,
+    slots: &[UnsealedSlot],
+    files: &[&PackageFile],
+    workenv: &Path,
+    caller: &Environment,
+) -> Result<(), Error> {
+    let places = Places { metadata, slots, workenv };
+    fill(files.iter().copied().zip(slots), places, caller, &Locks::default())
+}
+
+/// Everything that makes the new directory what the package wants to start in.
+pub(crate) fn fill<'a>(
+    slots: impl Iterator<Item = (&'a PackageFile, &'a UnsealedSlot)>,
+    places: Places<'_>,
+    caller: &Environment,
+    locks: &Locks<'_>,
+) -> Result<(), Error> {
+    look(places)?;
+    let umask = Umask::none();
+    let mut modes = Modes::default();
+    for directory in places.metadata.workenv.iter().flat_map(|workenv| &workenv.directories) {
+        let path = places.path_inside(&directory.path)?;
+        make_directories(&path)?;
+        modes.add(path, directory.mode.as_deref().map_or(0o700, octal));
+    }
+    for (file, slot) in slots {
+        unpack(file, slot, places.workenv, &mut modes)?;
+    }
+    modes.set()?;
+    drop(umask);
+    locks.share(|| run(places, caller))?;
+    for slot in places.slots.iter().filter(|slot| slot.is_init()) {
+        if let Some(target) = &slot.target {
+            pspf_workenv::remove(&places.workenv.join(target.as_str()))?;
+        }
+    }
+    Ok(())
+}
 
 /// Runs all of them, in their order. The first that fails ends it.
-pub(crate) fn run(places: Places<'_>, caller: &Environment) -> Result<(), Error> {
+fn run(places: Places<'_>, caller: &Environment) -> Result<(), Error> {
     for command in commands(places) {
         match command {
             SetupCommand::Execute { command } => execute(places, caller, command, None)?,
@@ -51,7 +94,7 @@ fn commands<'a>(places: Places<'a>) -> &'a [SetupCommand] {
 }
 
 /// Fails where a command could not even be begun, before any of them runs.
-pub(crate) fn look(places: Places<'_>) -> Result<(), Error> {
+fn look(places: Places<'_>) -> Result<(), Error> {
     commands(places).iter().try_for_each(|command| match command {
         SetupCommand::Execute { command } => words(places, command).map(drop),
         SetupCommand::EnumerateAndExecute { command, enumerate } => {
@@ -68,15 +111,15 @@ fn words(places: Places<'_>, text: &str) -> Result<Vec<OsString>, Error> {
 }
 
 /// A mode in octal digits, as the reference launcher reads it; 0700 where it is none.
-pub(crate) fn octal(mode: &str) -> u32 {
+fn octal(mode: &str) -> u32 {
     u32::from_str_radix(mode, 8).ok().filter(|bits| *bits != 0).unwrap_or(0o700) & 0o777
 }
 
 fn failed<'p>(command: &'static str, path: &'p Path) -> impl FnOnce(std::io::Error) -> Error + 'p {
-    move |error| Error::Setup {
-        command: format!("{command} {}", path.display()),
-        end: format!("failed: {error}"),
-        output: String::new(),
+    move |error| {
+        let command = format!("{command} {}", path.display());
+        let (end, output) = (format!("failed: {error}"), String::new());
+        WorkenvError::Command { purpose: Purpose::Setup, command, end, output }.into()
     }
 }
 
@@ -91,41 +134,19 @@ fn matching(places: Places<'_>, pattern: &str) -> Result<Vec<PathBuf>, Error> {
     Ok(found.flatten().filter(|path| !is_link(path)).collect())
 }
 
-/// Runs a command and waits. What it prints is shown only where it fails: what a start prints is the application's.
+/// Runs a command and waits.
 fn execute(places: Places<'_>, caller: &Environment, text: &str, last: Option<PathBuf>) -> Result<(), Error> {
     let environment = of_setup(caller, places)?;
     let mut words = words(places, text)?;
     words.extend(last.map(OsString::from));
     let Some((first, arguments)) = words.split_first() else { return Ok(()) };
-    let program = program(first, places.workenv, &environment)?;
-    let mut output = tempfile::tempfile_in(places.workenv).map_err(failed("output in", places.workenv))?;
-    let same = || output.try_clone().map_err(failed("output in", places.workenv));
-    let mut command = Command::new(&program);
-    command.args(arguments).env_clear().current_dir(places.workenv);
-    for entry in environment.entries() {
-        if let Some((name, value)) = split(entry.to_bytes()) {
-            command.env(name, value);
-        }
-    }
-    command.stdin(Stdio::null()).stdout(same()?).stderr(same()?);
-    // A caller may have it ignored, and then nobody can be waited for; the application gets it back as it was.
-    let child_signal = pspf_launcher::sys::signals::set_child_default();
-    let status = command.status();
-    child_signal.restore();
-    let status = status.map_err(failed("executing", &program))?;
-    if status.success() {
-        return Ok(());
-    }
-    let mut printed = Vec::new();
-    let len = output.stream_position().unwrap_or(0);
-    let _ = output.seek(std::io::SeekFrom::Start(len.saturating_sub(SHOWN)));
-    let _ = output.take(SHOWN).read_to_end(&mut printed);
-    let output = String::from_utf8_lossy(&printed).into_owned();
-    Err(Error::Setup { command: text.to_owned(), end: format!("ended with {status}"), output })
-}
-
-fn split(entry: &[u8]) -> Option<(&OsStr, &OsStr)> {
-    let at = entry.iter().position(|byte| *byte == b'=').filter(|at| *at > 0)?;
-    let (name, value) = entry.split_at(at);
-    Some((OsStr::from_bytes(name), OsStr::from_bytes(value.get(1..)?)))
+    let command = Command {
+        purpose: Purpose::Setup,
+        shown: text.to_owned(),
+        program: program(first, places.workenv, &environment)?,
+        arguments: arguments.to_vec(),
+        environment,
+        directory: places.workenv.to_owned(),
+    };
+    Ok(command.run()?)
 }

@@ -1,18 +1,17 @@
 //! Starts a package without a seal (SPEC §8.6).
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use pspf_launcher::cache::{Access, Cache};
 use pspf_launcher::{Environment, Error as LauncherError, Invocation, PackageFile};
+use pspf_workenv::Locks;
 
 use crate::text::Places;
-use crate::{Error, Opened, environment, workenv};
+use crate::{Error, Opened, environment, setup};
 
 /// Becomes the application of a package whose slots were compared already or are when they are unpacked.
 ///
@@ -82,31 +81,29 @@ fn execute(
 
 /// Makes the work environment in the first cache that can hold it.
 fn place(file: &PackageFile, opened: &Opened, caller: &Environment) -> Result<PathBuf, Error> {
-    // What goes wrong with the package is no matter of the place, so no other is tried then.
-    let failed = RefCell::new(None);
-    let (_, path) = Cache::in_first_place(caller, Access::Private, |cache| {
-        let root = Path::new(OsStr::from_bytes(cache.path().to_bytes()));
-        match workenv::ready(root, file, opened, caller) {
-            Ok(path) => Ok(Ok(path)),
-            // Another place may have room, or let us write.
-            Err(Error::Io { action, path, source }) if path.starts_with(root) && is_of_the_place(&source) => {
-                let path = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
-                let errno = source.raw_os_error().map_or(rustix::io::Errno::IO, rustix::io::Errno::from_raw_os_error);
-                Err(LauncherError::io(action, &path, errno))
-            }
-            Err(error) => {
-                failed.replace(Some(error));
-                Ok(Err(()))
-            }
+    let (_, path) = pspf_workenv::in_first_place(caller, |_, root| {
+        match pspf_workenv::ready(root, opened.package().id, caller, |path, locks| {
+            fill(file, opened, caller, path, locks)
+        }) {
+            Err(Error::Workenv(error)) => Ok(Err(error)),
+            done => done.map(Ok),
         }
     })?;
-    path.map_err(|()| failed.take().unwrap_or_else(|| Error::metadata("nothing was made")))
+    Ok(path)
 }
 
-fn is_of_the_place(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    let kinds = [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::ACCESS, Errno::PERM, Errno::IO];
-    error.raw_os_error().is_some_and(|number| kinds.contains(&Errno::from_raw_os_error(number)))
+/// Makes the new directory what the package wants to start in.
+fn fill(
+    file: &PackageFile,
+    opened: &Opened,
+    caller: &Environment,
+    workenv: &Path,
+    locks: &Locks<'_>,
+) -> Result<(), Error> {
+    opened.check_once(file)?;
+    let package = opened.package();
+    let places = Places { metadata: &package.metadata, slots: &package.slots, workenv };
+    setup::fill(package.slots.iter().map(|slot| (file, slot)), places, caller, locks)
 }
 
 /// The rules that the package itself brings, which nobody can loosen.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use pspf_format::{TreePath, UnsealedSlot};
 use pspf_launcher::PackageFile;
+use pspf_workenv::Error as WorkenvError;
 use tar::EntryType;
 
 use crate::Error;
@@ -135,7 +136,9 @@ fn write(directory: &Path, path: &TreePath, mode: u32, content: &mut dyn Read, s
 fn in_the_way(error: Error, slot: &str) -> Error {
     use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory};
     match &error {
-        Error::Io { path, source, .. } if matches!(source.kind(), AlreadyExists | IsADirectory | NotADirectory) => {
+        Error::Workenv(WorkenvError::Io { path, source, .. })
+            if matches!(source.kind(), AlreadyExists | IsADirectory | NotADirectory) =>
+        {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             Error::content(slot, format!("`{name}` is a file in one place and a directory in another"))
         }

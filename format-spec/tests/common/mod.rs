@@ -105,7 +105,14 @@ pub(crate) fn stored_slot(id: &str, index: &mut SlotIndex, stream: &[u8], most: 
 pub(crate) fn metadata(slots: &[StoredSlot]) -> Metadata {
     let word = |text| PackageWord::try_from(text).unwrap();
     let first = slots.first().map_or("none", |(slot, _)| slot.id.as_str());
-    let run = Run { command: vec![format!("{{slot:{first}}}")], argv0: None, cwd: None, env: Default::default() };
+    let run = Run {
+        command: vec![format!("{{slot:{first}}}")],
+        argv0: None,
+        cwd: None,
+        env: Default::default(),
+        setup: Vec::new(),
+        shutdown: Vec::new(),
+    };
     Metadata {
         package: Package { name: word("sample"), version: word("1.0"), description: None },
         launcher: LauncherMetadata { size: 1024, sha256: Sha256::of(&launcher()) },

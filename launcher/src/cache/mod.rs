@@ -170,7 +170,7 @@ pub fn needed(package: &VerifiedPackage) -> Vec<Slot<'_>> {
         Lifecycle::Platform => {
             slot.metadata.platform.as_ref().is_some_and(|own| Some(own) == current_platform().as_ref())
         }
-        Lifecycle::Eager | Lifecycle::Lazy | Lifecycle::Dev => false,
+        _ => false,
     });
     eager.chain(others).collect()
 }

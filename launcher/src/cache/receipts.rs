@@ -24,7 +24,7 @@ impl Cache {
     }
 
     /// Whether a package can be started without looking at anything but its receipt and the slots' directories.
-    pub(crate) fn is_warm(&self, package: &VerifiedPackage) -> bool {
+    pub fn is_warm(&self, package: &VerifiedPackage) -> bool {
         let Some((receipt, file, stat)) = self.receipt(&package.package_id()) else { return false };
         let needed = needed(package);
         let keys = needed.iter().map(|slot| slot.key().0);
@@ -38,7 +38,7 @@ impl Cache {
     ///
     /// # Errors
     /// As [`Cache::ensure`].
-    pub(crate) fn make_ready(&self, file: &PackageFile, package: &VerifiedPackage) -> Result<(), Error> {
+    pub fn make_ready(&self, file: &PackageFile, package: &VerifiedPackage) -> Result<(), Error> {
         let _umask = Umask::none();
         let _limit = Ignored::file_size();
         reclaim(self);

@@ -123,7 +123,7 @@ impl Cache {
     }
 
     /// Forgets what is known of these slots, so that the next look at them is a full comparison.
-    pub(crate) fn doubt(&self, slots: &[Slot<'_>]) {
+    pub fn doubt(&self, slots: &[Slot<'_>]) {
         slots.iter().for_each(|slot| self.forget(&slot.key()));
     }
 

@@ -224,7 +224,7 @@ fn run(set: &mut Set) {
     set.section("6.4");
     // In `cwd`, which is not rendered.
     let cwd = |text: &str| more(&format!(r#""cwd":"/{text}""#));
-    set.format("template-unknown", "an unknown placeholder", cwd("{workenv}"));
+    set.format("template-unknown", "an unknown placeholder", cwd("{other}"));
     set.format("template-open", "a brace that nothing closes", cwd("a{"));
     set.format("template-close", "a brace that nothing opened", cwd("}a"));
     set.format("template-no-slot", "a slot that is not there", cwd("{slot:none}"));
@@ -294,7 +294,7 @@ fn slot_fields(set: &mut Set) {
         .fold(json(), |json, key| json.replacen(&format!("{key}19"), &format!("{key}{}", u64::MAX - 7), 1));
     set.format("slot-size-wraps", "a slot ends beyond 64 bits", text_of(sizes.as_bytes()));
     set.section("6.6");
-    let bytes = package(&[ForgedSlot { lifecycle: "startup", ..slot() }]);
+    let bytes = package(&[ForgedSlot { lifecycle: "starting", ..slot() }]);
     set.format("slot-lifecycle", "a slot's lifecycle is unknown", bytes);
     let bytes = package(&[ForgedSlot { platform: Some("linux_amd64"), ..slot() }]);
     set.format("slot-platform", "a platform beside the lifecycle `runtime`", bytes);

@@ -16,6 +16,7 @@ mod slot_content;
 mod slots;
 mod sound;
 mod unsealed;
+mod workenv;
 
 /// A file, and what must be said of it.
 #[derive(Clone, Debug)]
@@ -80,6 +81,7 @@ pub fn all() -> Vec<Vector> {
     layout::add(&mut set);
     seal::add(&mut set);
     metadata::add(&mut set);
+    workenv::add(&mut set);
     slots::add(&mut set);
     slot_content::add(&mut set);
     unsealed::add(&mut set);

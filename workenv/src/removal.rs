@@ -10,7 +10,7 @@ use pspf_format::Sha256;
 use pspf_launcher::cache::is_used_below;
 
 use crate::Error;
-use crate::workenv::{Folder, remove_tree};
+use crate::folder::{Folder, remove_tree};
 
 /// A work environment that a record names.
 #[derive(Clone, Debug)]
@@ -120,19 +120,20 @@ fn remove(folder: &Folder, unused_for: Duration) -> Result<Option<u64>, Error> {
 }
 
 /// Whether a live process runs from a work environment, as far as we may look: by its executable, what it maps, its
-/// directory, or the variable that tells every program of the package where it is.
+/// directory, or a variable that names it, as one does in every program of the package.
 pub(crate) fn is_used(path: &Path) -> bool {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     is_used_below(real.as_os_str().as_bytes()) || names_in_environment(path)
 }
 
 fn names_in_environment(path: &Path) -> bool {
-    let entry = [b"FLAVOR_WORKENV=", path.as_os_str().as_bytes()].concat();
+    let path = path.as_os_str().as_bytes();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let own = std::process::id().to_string();
     processes.filter(|process| process.file_name() != *own).any(|process| {
         let variables = fs::read(process.path().join("environ")).unwrap_or_default();
-        variables.split(|byte| *byte == 0).any(|variable| variable == entry)
+        // The name is long and random: what holds it speaks of this directory.
+        variables.windows(path.len()).any(|window| window == path)
     })
 }
 

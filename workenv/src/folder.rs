@@ -9,18 +9,18 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use pspf_format::{Sha256, UnsealedMetadata, UnsealedSlot};
-use pspf_launcher::PackageFile;
+use pspf_format::Sha256;
+use pspf_launcher::Environment;
 use pspf_launcher::sys::stdio;
-use pspf_launcher::{Environment, Umask};
 use rustix::fs::{FlockOperation, OFlags, flock};
-use rustix::io::FdFlags;
+use tempfile::TempDir;
 
-use crate::environment::SETUP;
+use crate::Error;
+use crate::locks::Locks;
 use crate::removal::is_used;
-use crate::text::Places;
-use crate::unpack::{Modes, make_directories, unpack};
-use crate::{Error, Opened, setup};
+
+/// What tells a start that it is part of a setup: its value is the work environment that is being made.
+pub const SETUP: &str = "PSPF_SETUP";
 
 const MAGIC: &str = "PSPF workenv 1";
 /// What a record is longer than never.
@@ -29,47 +29,51 @@ const MAX_RECORD: u64 = 4096;
 const NOTED: Duration = Duration::from_secs(3600);
 /// What stands in the place of a boot in the record of an environment that is safe on the disk.
 const DURABLE: &str = "durable";
-/// A start that comes so long after the first makes it safe: by then the system has written most of it by itself.
 /// How long a start waits for another one without a word.
 const QUIET: Duration = Duration::from_secs(3);
+/// A start that comes so long after the first makes it safe: by then the system has written most of it by itself.
 const SETTLED: Duration = Duration::from_secs(60);
+/// How often a new directory may be taken by somebody who reclaims.
+const TRIES: usize = 10;
 
-/// The work environment of a package, made where it is not there yet.
-pub(crate) fn ready(cache: &Path, file: &PackageFile, opened: &Opened, caller: &Environment) -> Result<PathBuf, Error> {
-    let package = opened.package();
-    let folder = Folder::new(cache, package.id);
+/// The work environment of a package, made where it is not there yet: `fill` makes a new, empty directory what the
+/// package wants to start in, and the locks are for the commands that it runs.
+///
+/// # Errors
+/// Those of `fill`; where the cache cannot be written. Nothing is left behind.
+pub fn ready<E: From<Error>>(
+    cache: &Path,
+    id: Sha256,
+    caller: &Environment,
+    fill: impl FnOnce(&Path, &Locks<'_>) -> Result<(), E>,
+) -> Result<PathBuf, E> {
+    let folder = Folder::new(cache, id);
     folder.make()?;
     if let Some(path) = folder.committed() {
         return Ok(path);
     }
     // It would wait for its own end.
     if caller.get(SETUP).is_some_and(|place| place.starts_with(folder.own_prefix().as_os_str().as_bytes())) {
-        return Err(Error::metadata("a setup command of the package starts the package itself"));
+        return Err(Error::Nested.into());
     }
     // Whoever comes second waits, instead of doing the same; nothing depends on it.
     let turn = folder.turn();
     if let Some(path) = folder.committed() {
         return Ok(path);
     }
-    opened.check_once(file)?;
     folder.reclaim();
-    let mut builder = tempfile::Builder::new();
-    builder.rand_bytes(16).permissions(fs::Permissions::from_mode(0o700));
-    let made = builder.prefix(&folder.prefix()).tempdir_in(&folder.path);
-    let made = made.map_err(Error::io("creating a directory in", &folder.path))?;
+    let (made, directory) = folder.new_directory()?;
     let path = made.path();
-    let directory = File::open(path).map_err(Error::io("opening", path))?;
-    // Tells others that somebody is at work here.
-    let _ = flock(&directory, FlockOperation::NonBlockingLockExclusive);
-    let slots = package.slots.iter().map(|slot| (file, slot));
-    let places = Places { metadata: &package.metadata, slots: &package.slots, workenv: path };
     // Setup commands share the locks: where this process is killed, nobody takes their place as long as they run.
-    let locks: Vec<&File> = turn.iter().chain([&directory]).collect();
-    if let Err(error) = fill(slots, places, caller, &locks) {
+    let locks = Locks(turn.iter().chain([&directory]).collect());
+    if let Err(error) = fill(path, &locks) {
         // Also what has no permission to be removed by others.
         remove_tree(path);
         return Err(error);
     }
+    // Whatever became of it: nobody else enters.
+    let closed = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    closed.map_err(Error::io("setting the mode of", path))?;
     // To wait for the disk, which others may keep busy, is for a later start.
     let boot = boot_id();
     if boot == DURABLE {
@@ -79,65 +83,11 @@ pub(crate) fn ready(cache: &Path, file: &PackageFile, opened: &Opened, caller: &
     Ok(made.keep())
 }
 
-/// Unpacks and sets up, in a directory that is new and the caller's own, what these metadata say of these slots, each of
-/// which is in the file beside it.
+/// Removes a file or a directory; that it is not there is no error.
 ///
 /// # Errors
-/// What cannot be done; what was written by then is for the caller to remove.
-pub fn set_up(
-    metadata: &UnsealedMetadata,
-    slots: &[UnsealedSlot],
-    files: &[&PackageFile],
-    workenv: &Path,
-    caller: &Environment,
-) -> Result<(), Error> {
-    fill(files.iter().copied().zip(slots), Places { metadata, slots, workenv }, caller, &[])
-}
-
-/// Everything that makes the new directory what the package wants to start in.
-fn fill<'a>(
-    slots: impl Iterator<Item = (&'a PackageFile, &'a UnsealedSlot)>,
-    places: Places<'_>,
-    caller: &Environment,
-    locks: &[&File],
-) -> Result<(), Error> {
-    setup::look(places)?;
-    let umask = Umask::none();
-    let mut modes = Modes::default();
-    for directory in places.metadata.workenv.iter().flat_map(|workenv| &workenv.directories) {
-        let path = places.path_inside(&directory.path)?;
-        make_directories(&path)?;
-        modes.add(path, directory.mode.as_deref().map_or(0o700, setup::octal));
-    }
-    for (file, slot) in slots {
-        unpack(file, slot, places.workenv, &mut modes)?;
-    }
-    modes.set()?;
-    drop(umask);
-    shared(locks, true);
-    let done = setup::run(places, caller);
-    shared(locks, false);
-    done?;
-    // Whatever became of it: nobody else enters.
-    let closed = fs::set_permissions(places.workenv, fs::Permissions::from_mode(0o700));
-    closed.map_err(Error::io("setting the mode of", places.workenv))?;
-    for slot in places.slots.iter().filter(|slot| slot.is_init()) {
-        if let Some(target) = &slot.target {
-            remove(&places.workenv.join(target.as_str()))?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether the commands that are started from now on get these descriptors too.
-fn shared(locks: &[&File], yes: bool) {
-    let flags = if yes { FdFlags::empty() } else { FdFlags::CLOEXEC };
-    for lock in locks {
-        let _ = rustix::io::fcntl_setfd(lock, flags);
-    }
-}
-
-fn remove(path: &Path) -> Result<(), Error> {
+/// Where it cannot be removed.
+pub fn remove(path: &Path) -> Result<(), Error> {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => {
             remove_tree(path);
@@ -175,6 +125,27 @@ impl Folder {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::io("creating", &self.path)(error)),
             _ => Ok(()),
         }
+    }
+
+    /// A new directory of this package, which others leave alone as long as the file is open.
+    pub(crate) fn new_directory(&self) -> Result<(TempDir, File), Error> {
+        let mut builder = tempfile::Builder::new();
+        builder.rand_bytes(16).permissions(fs::Permissions::from_mode(0o700));
+        let prefix = self.prefix();
+        builder.prefix(&prefix);
+        for _ in 0..TRIES {
+            let made = builder.tempdir_in(&self.path).map_err(Error::io("creating a directory in", &self.path))?;
+            // Whoever reclaims may have come first, in the moment before the lock.
+            let Ok(directory) = File::open(made.path()) else { continue };
+            let _ = flock(&directory, FlockOperation::NonBlockingLockExclusive);
+            let (own, named) = (directory.metadata(), made.path().symlink_metadata());
+            if let (Ok(own), Ok(named)) = (own, named)
+                && (own.dev(), own.ino()) == (named.dev(), named.ino())
+            {
+                return Ok((made, directory));
+            }
+        }
+        Err(Error::io("creating a directory in", &self.path)(io::ErrorKind::ResourceBusy.into()))
     }
 
     /// How the path of every work environment of this package begins.
@@ -259,7 +230,7 @@ impl Folder {
     }
 
     /// A lock that whoever makes this environment holds. Waiting for long is told.
-    fn turn(&self) -> Option<File> {
+    pub(crate) fn turn(&self) -> Option<File> {
         for _ in 0..QUIET.as_millis() / 50 {
             if let Some(turn) = self.turn_now() {
                 return Some(turn);

@@ -1,0 +1,86 @@
+//! Commands that a package gives beside its application: to set up a work environment, and after the end.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use pspf_launcher::Environment;
+
+use crate::Error;
+use crate::error::Purpose;
+
+/// How much of a failed command's output is looked at, in bytes.
+const SHOWN: u64 = 4096;
+
+/// A program with its arguments.
+#[derive(Debug)]
+pub struct Command {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// What errors call it.
+    pub shown: String,
+    /// The program's path.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// Its environment, whole.
+    pub environment: Environment,
+    /// Its directory.
+    pub directory: PathBuf,
+}
+
+impl Command {
+    /// Runs it without input and waits. What it prints is shown only where it fails: what a start prints is the
+    /// application's.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub fn run(self) -> Result<(), Error> {
+        let failed = |doing: &str, error: io::Error| self.failed(format!("failed: {doing}: {error}"), String::new());
+        let mut output =
+            tempfile::tempfile_in(&self.directory).map_err(|error| failed("a file for its output", error))?;
+        let same = || output.try_clone().map_err(|error| failed("a file for its output", error));
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.arguments).env_clear().current_dir(&self.directory);
+        for entry in self.environment.entries() {
+            if let Some((name, value)) = split(entry.to_bytes()) {
+                command.env(name, value);
+            }
+        }
+        command.stdin(Stdio::null()).stdout(same()?).stderr(same()?);
+        // A caller may have it ignored, and then nobody can be waited for; the application gets it back as it was.
+        let child_signal = pspf_launcher::sys::signals::set_child_default();
+        let status = command.status();
+        child_signal.restore();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(self.failed(format!("ended with {status}"), end_of(&mut output))),
+            Err(error) => Err(failed(&format!("executing `{}`", shown(&self.program)), error)),
+        }
+    }
+
+    fn failed(&self, end: String, output: String) -> Error {
+        Error::Command { purpose: self.purpose, command: self.shown.clone(), end, output }
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
+}
+
+fn end_of(output: &mut File) -> String {
+    let mut printed = Vec::new();
+    let len = output.stream_position().unwrap_or(0);
+    let _ = output.seek(SeekFrom::Start(len.saturating_sub(SHOWN)));
+    let _ = output.take(SHOWN).read_to_end(&mut printed);
+    String::from_utf8_lossy(&printed).into_owned()
+}
+
+fn split(entry: &[u8]) -> Option<(&OsStr, &OsStr)> {
+    let at = entry.iter().position(|byte| *byte == b'=').filter(|at| *at > 0)?;
+    let (name, value) = entry.split_at(at);
+    Some((OsStr::from_bytes(name), OsStr::from_bytes(value.get(1..)?)))
+}
