@@ -25,6 +25,7 @@ mod inspect_package;
 mod inspect_report;
 mod inspect_unsealed;
 mod interrupt;
+mod kept_setup;
 mod key_command;
 mod keyfile;
 mod launcher_command;

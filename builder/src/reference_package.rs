@@ -8,12 +8,13 @@ use pspf_launcher::{Environment, PackageFile};
 use crate::cache_command::count;
 use crate::failure::{At, Failure, shown};
 use crate::input::{Input, legal_name};
+use crate::kept_setup::keep;
 use crate::manifest::{EnvTable, Manifest, PackageTable, RunTable, SlotTable};
 use crate::relocate::{interpreter, relocate};
 use crate::workplace::Workplace;
 
 /// The only slot: what the reference launchers merge into one work environment stays one tree.
-const SLOT: &str = "app";
+pub(crate) const SLOT: &str = "app";
 
 /// Unpacks these slots, each from the file beside it, runs the setup commands of the metadata, and makes the result a
 /// manifest.
@@ -24,14 +25,24 @@ pub(crate) fn input(
     exclude: Vec<String>,
 ) -> anyhow::Result<Input> {
     let workplace = Workplace::new()?;
-    let tree = workplace.path().join("workenv");
-    std::fs::create_dir(&tree).at("creating", &tree)?;
-    pspf_unsealed::set_up(metadata, slots, files, &tree, &Environment::of_process())?;
-    relocate(&tree)?;
+    let set_up = workplace.path().join("workenv");
+    std::fs::create_dir(&set_up).at("creating", &set_up)?;
+    pspf_unsealed::set_up(metadata, slots, files, &set_up, &Environment::of_process())?;
     let mut notes = Vec::new();
-    let command = command(metadata, slots, &tree)?;
-    let env = environment(metadata, slots, &tree, &mut notes);
-    dropped(metadata, &mut notes);
+    let (tree, setup, lifecycle) = match relocate(&set_up)? {
+        None => (set_up.clone(), Vec::new(), None),
+        Some(bound) => {
+            let tree = workplace.path().join("kept");
+            let setup = keep(metadata, slots, files, &tree, &set_up)?;
+            let what = format!("{} are kept for the first start", count(setup.len() as u64, "setup command"));
+            notes.push(format!("what was set up works in its place alone ({bound}), so {what}"));
+            (tree, setup, Some("config".to_owned()))
+        }
+    };
+    let is_kept = lifecycle.is_some();
+    let command = command(metadata, slots, &set_up, is_kept)?;
+    let env = environment(metadata, slots, &tree, is_kept, &mut notes);
+    dropped(metadata, is_kept, &mut notes);
     let identity = &metadata.package;
     let manifest = Manifest {
         package: PackageTable {
@@ -39,8 +50,8 @@ pub(crate) fn input(
             version: identity.version.clone(),
             description: identity.description.clone().filter(|text| !text.is_empty()),
         },
-        run: RunTable { command, env, ..RunTable::default() },
-        slots: vec![SlotTable { id: SLOT.to_owned(), source: tree, exclude, ..SlotTable::default() }],
+        run: RunTable { command, env, setup, ..RunTable::default() },
+        slots: vec![SlotTable { id: SLOT.to_owned(), source: tree, exclude, lifecycle, ..SlotTable::default() }],
     };
     let mut input = Input::of(manifest, None);
     input.notes = notes;
@@ -48,8 +59,13 @@ pub(crate) fn input(
     Ok(input)
 }
 
-/// The command as an argument vector.
-fn command(metadata: &UnsealedMetadata, slots: &[UnsealedSlot], tree: &Path) -> anyhow::Result<Vec<String>> {
+/// The command as an argument vector; the tree is one that was set up.
+fn command(
+    metadata: &UnsealedMetadata,
+    slots: &[UnsealedSlot],
+    tree: &Path,
+    is_kept: bool,
+) -> anyhow::Result<Vec<String>> {
     let wrong = |reason: String| Failure::new(Class::Format, reason);
     let text = metadata.execution.command.as_deref().unwrap_or_default();
     let words = pspf_unsealed::split_words(text)
@@ -67,8 +83,7 @@ fn command(metadata: &UnsealedMetadata, slots: &[UnsealedSlot], tree: &Path) -> 
     match inside {
         None => command.push(template(program)),
         Some(name) => {
-            let own = [name.clone(), format!("bin/{name}")].into_iter().find(|path| tree.join(path).is_file());
-            let Some(path) = own else {
+            let Some(path) = own_program(&name, &[tree]) else {
                 let shown = program.escape_debug();
                 return wrong(format!("program `{shown}` is not in the package"))
                     .hint("a sealed package starts nothing of the machine by its name; name it by its path, or pack it too")
@@ -81,7 +96,7 @@ fn command(metadata: &UnsealedMetadata, slots: &[UnsealedSlot], tree: &Path) -> 
                 let relocated = text.strip_prefix(start).and_then(|rest| rest.split_once('\'')).map(|(name, _)| name);
                 relocated.or_else(|| interpreter(text, "/").map(|(name, _)| name))
             });
-            if let Some(python) = python {
+            if let Some(python) = python.filter(|_| !is_kept) {
                 command.push(format!("{{slot:{SLOT}}}/bin/{python}"));
             }
             command.push(format!("{{slot:{SLOT}}}/{}", escaped(&path)));
@@ -91,8 +106,14 @@ fn command(metadata: &UnsealedMetadata, slots: &[UnsealedSlot], tree: &Path) -> 
     Ok(command)
 }
 
+/// Where a program of the package's own is: at its path, or in `bin`.
+pub(crate) fn own_program(name: &str, trees: &[&Path]) -> Option<String> {
+    let paths = [name.to_owned(), format!("bin/{name}")];
+    paths.into_iter().find(|path| trees.iter().any(|tree| tree.join(path).is_file()))
+}
+
 /// Text of theirs as a template of ours.
-fn template(text: &str, metadata: &UnsealedMetadata, slots: &[UnsealedSlot], numbered: bool) -> String {
+pub(crate) fn template(text: &str, metadata: &UnsealedMetadata, slots: &[UnsealedSlot], numbered: bool) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
@@ -123,12 +144,18 @@ fn template(text: &str, metadata: &UnsealedMetadata, slots: &[UnsealedSlot], num
     out + &escaped(rest)
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('{', "{{").replace('}', "}}")
 }
 
 /// Their rules for the environment; what has no like is named.
-fn environment(metadata: &UnsealedMetadata, slots: &[UnsealedSlot], tree: &Path, notes: &mut Vec<String>) -> EnvTable {
+fn environment(
+    metadata: &UnsealedMetadata,
+    slots: &[UnsealedSlot],
+    tree: &Path,
+    is_writable: bool,
+    notes: &mut Vec<String>,
+) -> EnvTable {
     let mut env = EnvTable::default();
     let rules = metadata.runtime.as_ref().map(|runtime| runtime.env.clone()).unwrap_or_default();
     let is_unset = |name: &str| {
@@ -146,7 +173,7 @@ fn environment(metadata: &UnsealedMetadata, slots: &[UnsealedSlot], tree: &Path,
             std::fs::read_dir(tree.join(path))
                 .map_or_else(|_| tree.join(path).is_file(), |mut entries| entries.next().is_some())
         };
-        if place.is_some_and(|path| !holds_something(path)) {
+        if !is_writable && place.is_some_and(|path| !holds_something(path)) {
             notes.push(format!("`{name}` is the caller's own: it named a place to write to, `{value}`"));
         } else {
             env.set.insert(name.clone(), template(value, metadata, slots, true));
@@ -162,14 +189,14 @@ fn environment(metadata: &UnsealedMetadata, slots: &[UnsealedSlot], tree: &Path,
 }
 
 /// Names what the package asks for and the new one does not have.
-fn dropped(metadata: &UnsealedMetadata, notes: &mut Vec<String>) {
+fn dropped(metadata: &UnsealedMetadata, is_kept: bool, notes: &mut Vec<String>) {
     let commands = metadata.setup_commands.as_deref().unwrap_or_default();
-    if !commands.is_empty() {
+    if !commands.is_empty() && !is_kept {
         let count = count(commands.len() as u64, "setup command");
         notes.push(format!("{count} were run now; nothing is left to do at the first start"));
     }
     let started = metadata.execution.command.as_deref().unwrap_or_default();
-    for slot in metadata.slots.iter().filter(|slot| slot.purpose == "tool") {
+    for slot in metadata.slots.iter().filter(|slot| slot.purpose == "tool" && !is_kept) {
         let Ok(Some(target)) = UnsealedSlot::target_of(&slot.target) else { continue };
         let program = format!("{{workenv}}/{target} ");
         let is_started = |command: &SetupCommand| match command {
@@ -182,7 +209,7 @@ fn dropped(metadata: &UnsealedMetadata, notes: &mut Vec<String>) {
             notes.push(format!("`{target}` was there for the setup; `--exclude {target}` leaves it out"));
         }
     }
-    if metadata.workenv.as_ref().is_some_and(|workenv| !workenv.directories.is_empty()) {
+    if metadata.workenv.as_ref().is_some_and(|workenv| !workenv.directories.is_empty() && !is_kept) {
         notes.push("`workenv.directories` are in the package, and nobody can write to them".to_owned());
     }
     if metadata.policy.is_some() {

@@ -6,20 +6,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use pspf_format::Class;
-
-use crate::failure::{At, Failure, shown};
+use crate::failure::{At, shown};
 
 /// How much of a file is searched at once.
 const CHUNK: usize = 1 << 20;
 /// Says where the wheels of an installed package were; the program that installed it writes it for itself.
 const ORIGIN: &str = "direct_url.json";
 
-/// Takes the place out of what was set up there.
-///
-/// # Errors
-/// Where a file names the place in a way that cannot be changed without knowing the program.
-pub(crate) fn relocate(tree: &Path) -> anyhow::Result<()> {
+/// Takes the place out of what was set up there, and returns who names it in a way that cannot be changed without knowing
+/// the program.
+pub(crate) fn relocate(tree: &Path) -> anyhow::Result<Option<String>> {
     compile(tree)?;
     let mut bound = Vec::new();
     each_file(tree, &mut |path| {
@@ -35,12 +31,9 @@ pub(crate) fn relocate(tree: &Path) -> anyhow::Result<()> {
         }
         Ok(())
     })?;
-    let Some(first) = bound.first() else { return Ok(()) };
-    let message = format!("what was set up works in its place alone: {} names it", shown(first));
+    let Some(first) = bound.first() else { return Ok(None) };
     let more = if bound.len() > 1 { format!(", and {} more", bound.len() - 1) } else { String::new() };
-    Failure::new(Class::Format, message + &more)
-        .hint("pack the sources of the application, or keep the package as it is: `pspf run --allow-unsealed`")
-        .err()
+    Ok(Some(format!("{} names it{more}", shown(first))))
 }
 
 /// Byte code that is never compared with the time of its source: the tree will be read-only, and its times fixed.

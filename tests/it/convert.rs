@@ -109,10 +109,16 @@ fn what_cannot_be_converted_is_told() {
     Run::new(&sandbox, sandbox.work("new.psp")).stdout("ran\n").run();
     fs::remove_file(sandbox.work("new.psp")).unwrap();
     convert().arg("--signer").arg(sandbox.key(2).1).fails("TRUST").run();
-    // A setup that writes down where it happened.
+    // A setup that writes down where it happened, and does it in a way that no later command can repeat.
     let bound = json!({"setup_commands": [{"type": "write_file", "path": "etc/place", "content": "at {workenv}"}]});
     sandbox.write("old.psp", old(bound));
-    convert().fails("FORMAT").stderr_part("`etc/place` names it").run();
+    convert().fails("FORMAT").stderr_part("writes the place into `etc/place`").run();
+    let here = |shell: &str| json!({"type": "execute", "command": format!("{shell} -c 'pwd >place; touch made'")});
+    sandbox.write("old.psp", old(json!({ "setup_commands": [here("sh")] })));
+    convert().fails("FORMAT").stderr_part("program `sh` is not in the package").run();
+    let chmod = json!({"type": "chmod", "path": "{workenv}/ma*", "mode": "600"});
+    sandbox.write("old.psp", old(json!({ "setup_commands": [here("/bin/sh"), chmod] })));
+    convert().fails("FORMAT").stderr_part("`chmod` changes `made`, which the setup makes").run();
     let failing = json!({"setup_commands": [{"type": "execute", "command": "sh -c 'echo no; exit 4'"}]});
     sandbox.write("old.psp", old(failing));
     convert().fails("EXEC").stderr_part("| no").run();
@@ -125,4 +131,56 @@ fn what_cannot_be_converted_is_told() {
     convert().fails("USAGE").stderr_part("has a seal already").run();
     assert!(!sandbox.work("new.psp").exists());
     left_nothing(&sandbox);
+}
+
+/// What was set up in one place works there alone: so the commands are kept, for the place that each user has.
+#[test]
+fn a_setup_that_is_bound_to_its_place_is_kept() {
+    let sandbox = Sandbox::new(Who::Stranger);
+    let (private, public) = sandbox.key(1);
+    let tool = b"#!/bin/sh\ncd \"$FLAVOR_WORKENV\"\ncat place note parts/a.part parts/b.part\nstat -c %a note\necho $STATE\ntouch $STATE/written\n";
+    let setup = b"#!/bin/sh\nset -e\ntest -e \"$FLAVOR_WORKENV/only\"\ncase $1 in\n\
+        place) echo \"$2\" >\"$FLAVOR_WORKENV/place\" ;;\n*) echo \"$1 $(cat \"$2\")\" >\"$2.new\"; mv \"$2.new\" \"$2\" ;;\nesac\n";
+    let init = UnsealedSlot::new("only", "only", "raw", 0o644, b"for the setup\n".to_vec());
+    let slots = [
+        UnsealedSlot::program("tool", tool),
+        UnsealedSlot::program("bin/set up", setup),
+        UnsealedSlot::new("a", "parts/a.part", "raw", 0o644, b"a\n".to_vec()),
+        UnsealedSlot::new("b", "parts/b.part", "raw", 0o644, b"b\n".to_vec()),
+        init,
+    ];
+    let more = json!({
+        "setup_commands": [
+            {"type": "write_file", "path": "{workenv}/note", "content": "{package_name}\n"},
+            {"type": "chmod", "path": "{workenv}/not*", "mode": "600"},
+            {"type": "execute", "command": "'{workenv}/bin/set up' place 'in {workenv}/{x}'"},
+            {"type": "enumerate_and_execute", "command": "'bin/set up' part",
+             "enumerate": {"path": "{workenv}/parts", "pattern": "*.part"}},
+        ],
+        "workenv": {"directories": [{"path": "state"}], "env": {"STATE": "{workenv}/state"}},
+    });
+    let mut metadata = metadata("{workenv}/tool", &slots, more);
+    metadata["slots"][4]["lifecycle"] = "init".into();
+    let mut old = package(b"launcher", &metadata, &slots, &forge::key());
+    let table = pspf_tests::raw::index(&old)[40..48].try_into().map(u64::from_le_bytes).unwrap() as usize;
+    old[table + 4 * 64 + 57] = 0;
+    sandbox.write("old.psp", old);
+    let said = |place: &str, mode| format!("in {place}/{{x}}\nforged\npart a\npart b\n{mode}\n{place}/state\n");
+    let own = Run::pspf(&sandbox, ["run", "--allow-unsealed", "old.psp"]).any_stdout().run().stdout;
+    let place = own.lines().next().unwrap().strip_prefix("in ").unwrap().strip_suffix("/{x}").unwrap();
+    assert_eq!(own, said(place, 600));
+
+    let convert = Run::pspf(&sandbox, ["convert", "old.psp", "-o", "new.psp", "--key"]).arg(private).any_stdout();
+    convert.stderr_part("`place` names it").stderr_part("3 setup commands are kept for the first start").run();
+    left_nothing(&sandbox);
+    Run::pspf(&sandbox, ["verify", "--deep", "new.psp", "--key"]).arg(public).any_stdout().run();
+    let inspected = Run::pspf(&sandbox, ["inspect", "new.psp"]).any_stdout().run().stdout;
+    assert!(inspected.contains("{slot:app}/parts/b.part"), "{inspected}");
+    for _ in 0..2 {
+        let new = Run::new(&sandbox, sandbox.work("new.psp")).any_stdout().run().stdout;
+        let place = new.lines().next().unwrap().strip_prefix("in ").unwrap().strip_suffix("/{x}").unwrap();
+        assert!(place.ends_with("/app"), "{place}");
+        // A sealed package knows two modes.
+        assert_eq!(new, said(place, 644));
+    }
 }

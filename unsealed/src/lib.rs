@@ -19,7 +19,7 @@ mod words;
 pub use content::decode_all;
 pub use error::Error;
 pub use package::{Measured, Opened, each_chunk};
-pub use setup::set_up;
+pub use setup::{matching_paths, set_up};
 pub use start::run;
 pub use unpack::unpack_slot;
 pub use words::split_words;

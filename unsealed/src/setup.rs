@@ -123,6 +123,19 @@ fn failed<'p>(command: &'static str, path: &'p Path) -> impl FnOnce(std::io::Err
     }
 }
 
+/// What in this work environment has a path of this form, as setup commands have it.
+///
+/// # Errors
+/// Where the form leads out of it.
+pub fn matching_paths(
+    metadata: &UnsealedMetadata,
+    slots: &[UnsealedSlot],
+    workenv: &Path,
+    pattern: &str,
+) -> Result<Vec<PathBuf>, Error> {
+    matching(Places { metadata, slots, workenv }, pattern)
+}
+
 /// What in the work environment has a path of this form, in the order of the paths; links are left out.
 fn matching(places: Places<'_>, pattern: &str) -> Result<Vec<PathBuf>, Error> {
     let path = places.path_inside(pattern)?;
