@@ -3,7 +3,7 @@
 
 use crate::Error;
 use crate::sys::process::{Forked, exit_now, fork};
-use crate::sys::signals::{Arrived, Child, block_all, die_by, look_at, send, set_default, wait};
+use crate::sys::signals::{Arrived, Child, block_all, die_by, let_terminal_stop, look_at, send, set_default, wait};
 
 /// Forks; the child runs `start`, which does not return where it succeeds. The parent waits, passes signals on, runs
 /// `after` and ends as the child did.
@@ -42,8 +42,9 @@ pub fn supervise(start: impl FnOnce() -> Error, after: impl FnOnce()) -> Result<
             send(child, signal);
         }
     };
+    // What arrives from here on changes nothing; a command that the terminal stops is not waited for in vain.
+    let_terminal_stop();
     after();
-    mask.restore();
     match end {
         Child::Killed(signal) => die_by(signal),
         Child::Exited(code) => exit_now(code),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use pspf_tests::forge::key;
 use pspf_tests::sandbox::{names, remove_tree};
+use pspf_tests::trace::Trace;
 use pspf_tests::tree_files::noise;
 use pspf_tests::unsealed::{UnsealedSlot, metadata, package};
 use pspf_tests::{Run, Sandbox, Who};
@@ -136,41 +137,30 @@ fn killed_at_every_call(subject: &Subject) {
     }
 }
 
-/// F04: a work environment of another boot counts only where it was made safe on the disk, which a start does that
-/// comes a minute after the first.
+/// F04: the record of a work environment is written when everything that it speaks of is on the disk.
 #[test]
-fn f04_another_boot_takes_what_is_on_the_disk_alone() {
-    let subject = Subject::new(Who::Stranger);
-    subject.forget();
-    let env = subject.sandbox.cache().join("env");
-    let record = || env.join(names(&env).into_iter().find(|name| name.ends_with(".ok")).unwrap());
-    let made = || names(&env).into_iter().find(|name| env.join(name).is_dir()).unwrap();
-    let says = |boot: &str| {
-        let text = fs::read_to_string(record()).unwrap();
-        text.lines().nth(1) == Some(boot)
-    };
-    subject.starts_again("nothing");
-    let this_boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    assert!(says(this_boot.trim()));
-    // As a machine that was started again finds it.
-    let body = format!("PSPF workenv 1\n00000000-0000-4000-8000-000000000000\n{}", made());
-    let first = made();
-    fs::write(record(), format!("{body}\n{}\n", pspf_tests::raw::hex(&pspf_tests::raw::sha256(body.as_bytes()))))
-        .unwrap();
-    subject.start().stdout(SAID).run();
-    let dirs = || names(&env).into_iter().filter(|name| env.join(name).is_dir()).collect::<Vec<_>>();
-    assert_eq!(dirs().len(), 2, "it was made anew; another machine may use the first one, whose cache this is too");
-    remove_tree(&env.join(first));
-    let second = made();
-    let earlier = std::time::SystemTime::now() - std::time::Duration::from_secs(100);
-    fs::File::options().write(true).open(record()).unwrap().set_modified(earlier).unwrap();
-    subject.starts_again("a minute");
-    assert!(says("durable"));
-    assert_eq!(made(), second);
-    // A record that is not whole counts as none.
-    fs::write(record(), "PSPF workenv 1\ndurable\n").unwrap();
-    subject.starts_again("a torn record");
-    assert_ne!(made(), second);
+fn f04_a_work_environment_is_on_the_disk_before_its_record() {
+    for subject in [Subject::new(Who::Caller), Subject::sealed(Who::Caller)] {
+        subject.forget();
+        let start = subject.start().stdout(SAID);
+        let trace = Trace::of(&subject.sandbox, "syncfs,fsync,rename,renameat,renameat2,execve", start);
+        let calls: Vec<&String> = trace.calls.iter().collect();
+        let is_record = |call: &&String| call.starts_with("rename") && call.contains(".ok\"") && call.contains("/env/");
+        let record = calls.iter().position(|call| is_record(call));
+        let record = record.unwrap_or_else(|| panic!("no record: {calls:#?}"));
+        // Each file and directory of it, the directory itself, and the record.
+        let syncs = calls[..record].iter().filter(|call| call.starts_with("fsync")).count();
+        assert!(syncs >= 6, "{calls:#?}");
+        assert!(calls[record..].iter().any(|call| call.starts_with("fsync")), "the name of the record: {calls:#?}");
+        // A record that is not whole counts as none.
+        let env = subject.sandbox.cache().join("env");
+        let made = || names(&env).into_iter().find(|name| env.join(name).is_dir()).unwrap();
+        let record = env.join(names(&env).into_iter().find(|name| name.ends_with(".ok")).unwrap());
+        let first = made();
+        fs::write(&record, "PSPF workenv 1\n").unwrap();
+        subject.starts_again("a torn record");
+        assert_ne!(made(), first);
+    }
 }
 
 /// F40: many first starts at once set it up once, and none sees another's work.

@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use pspf_launcher::Environment;
-use pspf_workenv::SETUP;
+use pspf_workenv::{SETUP, setup_value};
 
 use crate::Error;
 use crate::text::{Places, matches};
@@ -49,7 +49,6 @@ pub(crate) fn of_application(caller: &Environment, places: Places<'_>, package: 
     set(&mut environment, "FLAVOR_ORIGINAL_COMMAND", package.as_os_str())?;
     add_workenv(&mut environment, places.workenv)?;
     environment.remove("PSPF_SELF");
-    environment.remove(SETUP);
     Ok(environment)
 }
 
@@ -61,7 +60,7 @@ pub(crate) fn of_setup(caller: &Environment, places: Places<'_>) -> Result<Envir
     }
     add_workenv(&mut environment, places.workenv)?;
     environment.remove("PSPF_SELF");
-    set(&mut environment, SETUP, places.workenv.as_os_str())?;
+    set(&mut environment, SETUP, OsStr::from_bytes(&setup_value(caller, places.workenv)))?;
     Ok(environment)
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use pspf_launcher::{Environment, Error as LauncherError, Invocation, PackageFile};
-use pspf_workenv::Locks;
+use pspf_workenv::{Locks, Workenv};
 
 use crate::text::Places;
 use crate::{Error, Opened, environment, setup};
@@ -25,13 +25,7 @@ pub fn run(file: &PackageFile, opened: &Opened, invocation: &Invocation) -> Resu
     hold_to_policy(opened, caller)?;
     look(opened, caller, command)?;
     let workenv = place(file, opened, caller)?;
-    let error = start(file, opened, invocation, command, &workenv);
-    if workenv.exists() {
-        return Err(error);
-    }
-    // It was removed at this moment: once more.
-    let workenv = place(file, opened, caller)?;
-    Err(start(file, opened, invocation, command, &workenv))
+    Err(start(file, opened, invocation, command, &workenv.path))
 }
 
 /// Fails where the start could not succeed wherever the work environment is, before any of it is made.
@@ -80,8 +74,8 @@ fn execute(
 }
 
 /// Makes the work environment in the first cache that can hold it.
-fn place(file: &PackageFile, opened: &Opened, caller: &Environment) -> Result<PathBuf, Error> {
-    let (_, path) = pspf_workenv::in_first_place(caller, |_, root| {
+fn place(file: &PackageFile, opened: &Opened, caller: &Environment) -> Result<Workenv, Error> {
+    let (_, workenv) = pspf_workenv::in_first_place(caller, |_, root| {
         match pspf_workenv::ready(root, opened.package().id, caller, |path, locks| {
             fill(file, opened, caller, path, locks)
         }) {
@@ -89,7 +83,7 @@ fn place(file: &PackageFile, opened: &Opened, caller: &Environment) -> Result<Pa
             done => done.map(Ok),
         }
     })?;
-    Ok(path)
+    Ok(workenv)
 }
 
 /// Makes the new directory what the package wants to start in.

@@ -40,8 +40,9 @@ impl Command {
     /// [`Error::Command`].
     pub fn run(self) -> Result<(), Error> {
         let failed = |doing: &str, error: io::Error| self.failed(format!("failed: {doing}: {error}"), String::new());
-        let mut output =
-            tempfile::tempfile_in(&self.directory).map_err(|error| failed("a file for its output", error))?;
+        // The application may have closed its directory.
+        let output = tempfile::tempfile_in(&self.directory).or_else(|_| tempfile::tempfile());
+        let mut output = output.map_err(|error| failed("a file for its output", error))?;
         let same = || output.try_clone().map_err(|error| failed("a file for its output", error));
         let mut command = std::process::Command::new(&self.program);
         command.args(&self.arguments).env_clear().current_dir(&self.directory);

@@ -37,6 +37,11 @@ pub enum Error {
     },
     /// A setup command starts the package that it sets up.
     Nested,
+    /// The program, or its directory, is no longer in the work environment.
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+    },
 }
 
 /// What a command of the package is for.
@@ -69,6 +74,7 @@ impl Error {
             Self::Io { .. } => Class::Io,
             Self::Command { .. } => Class::Exec,
             Self::Nested => Class::Format,
+            Self::Gone { .. } => Class::Entry,
         }
     }
 
@@ -80,6 +86,8 @@ impl Error {
                 Some("free some space, or name a directory with more (PSPF_CACHE_DIR for the cache)")
             }
             Self::Command { purpose: Purpose::Setup, .. } => Some("nothing was started; the next start tries it again"),
+            Self::Gone { .. } => Some("`pspf cache remove --now FILE` lets the next start set it up anew"),
+            Self::Nested => Some("PSPF_SETUP names what is being set up; unset it where that is over"),
             _ => None,
         }
     }
@@ -104,6 +112,9 @@ impl fmt::Display for Error {
                 let lines: Vec<&str> = output.lines().collect();
                 let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
                 last.iter().try_for_each(|line| write!(f, "\n  | {}", Shown(line)))
+            }
+            Self::Gone { path } => {
+                write!(f, "`{}` is not in the work environment", path.to_string_lossy().escape_debug())
             }
             Self::Nested => f.write_str("metadata: a setup command of the package starts the package itself"),
         }

@@ -16,7 +16,7 @@ mod slots;
 
 pub use command::Command;
 pub use error::{Error, Purpose};
-pub use folder::{SETUP, ready, remove};
+pub use folder::{SETUP, Workenv, ready, remove, setup_value};
 pub use locks::Locks;
 pub use place::in_first_place;
 pub use removal::{RemovedWorkenvs, WorkenvListing, list_workenvs, remove_workenvs};

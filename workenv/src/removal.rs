@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use pspf_format::Sha256;
 use pspf_launcher::cache::is_used_below;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::Error;
 use crate::folder::{Folder, remove_tree};
@@ -42,7 +44,7 @@ pub fn list_workenvs(cache: &Path) -> Vec<WorkenvListing> {
     for id in ids(cache) {
         let folder = Folder::new(cache, id);
         let last_used = fs::metadata(folder.record()).and_then(|record| record.modified());
-        if let (Some((path, _)), Ok(last_used)) = (folder.named(), last_used) {
+        if let (Some(path), Ok(last_used)) = (folder.named(), last_used) {
             found.push(WorkenvListing { id, bytes: disk_usage(&path), path, last_used });
         }
     }
@@ -78,8 +80,8 @@ fn ids(cache: &Path) -> Vec<Sha256> {
     ids
 }
 
-/// Removes it, unless it is used. A start notes its use first and executes a program of it afterwards; this moves it
-/// away first and looks afterwards. So either it is moved back, or the start finds nothing there and makes it anew.
+/// Removes it, unless it is used. A start locks it before it trusts the record, until its program is executed; this locks
+/// it first and looks afterwards. So either the start is seen, or it finds nothing there and makes it anew.
 fn remove(folder: &Folder, unused_for: Duration) -> Result<Option<u64>, Error> {
     let Some(_turn) = folder.turn_now() else { return Ok(None) };
     let record = folder.record();
@@ -94,25 +96,27 @@ fn remove(folder: &Folder, unused_for: Duration) -> Result<Option<u64>, Error> {
         let modified = file.metadata().and_then(|found| found.modified());
         unused_for.is_zero() || modified.is_ok_and(|then| then.elapsed().is_ok_and(|age| age > unused_for))
     };
-    let named = folder.named().map(|(path, _)| path);
     let mut bytes = 0;
     let mut aside = None;
-    if let Some(path) = named.filter(|path| path.is_dir()) {
-        if !is_unused() || is_used(&path) {
+    if let Some(path) = folder.named().filter(|path| path.is_dir()) {
+        let lock = fs::File::open(&path).map_err(Error::io("opening", &path))?;
+        let is_started = flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
+        if is_started || !is_unused() || is_used(&path) {
             return Ok(None);
         }
         bytes = disk_usage(&path);
         let away = path.with_extension("removed");
         fs::rename(&path, &away).map_err(Error::io("removing", &path))?;
-        if !is_unused() || is_used(&away) || names_in_environment(&path) {
+        // What was executed in the moment after the lock was let go.
+        if is_used(&away) || names_in_environment(&path) {
             fs::rename(&away, &path).map_err(Error::io("keeping", &path))?;
             return Ok(None);
         }
-        aside = Some(away);
+        aside = Some((away, lock));
     }
     fs::remove_file(&record).map_err(Error::io("removing", &record))?;
-    if let Some(away) = aside {
-        remove_tree(&away);
+    if let Some((away, _lock)) = &aside {
+        remove_tree(away);
     }
     folder.reclaim();
     let _ = fs::remove_file(folder.lock());

@@ -3,11 +3,14 @@
 use std::convert::Infallible;
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use pspf_format::{EnvRules, Lifecycle, Moment, TextMap, VerifiedPackage};
 use pspf_launcher::cache::{Cache, needed};
+use pspf_launcher::sys::process::exit_now;
 use pspf_launcher::sys::stdio;
 use pspf_launcher::{
     CachedSlots, Command as Application, Environment, Error as LauncherError, Invocation, PackageFile, Places, expand,
@@ -17,12 +20,9 @@ use tempfile::TempDir;
 
 use crate::command::Command;
 use crate::error::Purpose;
-use crate::folder::{Folder, SETUP, remove_tree};
+use crate::folder::{Folder, SETUP, Workenv, remove_tree, setup_value};
 use crate::slots::{self, SlotPlaces, c_path, path};
 use crate::{Error, in_first_place, ready};
-
-/// Tells every program of the package where its work environment is.
-const WORKENV: &str = "PSPF_WORKENV";
 
 /// What is made once.
 const ONCE: [Lifecycle; 3] = [Lifecycle::Config, Lifecycle::Cache, Lifecycle::Init];
@@ -41,17 +41,17 @@ pub fn run_package(
     }
     let start = Start { file, package, caller: &invocation.environment };
     let (mut cache, mut workenv) = start.place()?;
-    if !start.has_program(&cache, &workenv)? {
+    if !start.has_program(&cache, &workenv.path)? {
         // Something took it away behind the records' back: look closely, once.
         cache.doubt(&needed(package));
         (cache, workenv) = start.place()?;
     }
-    start.refresh(&cache, &workenv)?;
+    start.refresh(&cache, &workenv.path)?;
     if !package.metadata().pspf.has_end() {
-        let places = start.places(&cache, &workenv, None);
-        return Err(start.become_application(invocation, &places).into());
+        let places = start.places(&cache, &workenv.path, None);
+        return Err(start.become_application(invocation, &places));
     }
-    start.supervised(invocation, &cache, &workenv)
+    start.supervised(invocation, &cache, &workenv.path)
 }
 
 /// One start of a package.
@@ -64,11 +64,11 @@ struct Start<'a> {
 
 impl<'a> Start<'a> {
     /// The cache that has the slots and the work environment, and the latter.
-    fn place(self) -> Result<(Cache, PathBuf), Error> {
+    fn place(self) -> Result<(Cache, Workenv), Error> {
         in_first_place(self.caller, |cache, root| Ok(self.ready_in(cache, root)))
     }
 
-    fn ready_in(self, cache: &Cache, root: &Path) -> Result<PathBuf, Error> {
+    fn ready_in(self, cache: &Cache, root: &Path) -> Result<Workenv, Error> {
         if !cache.is_warm(self.package) {
             cache.make_ready(self.file, self.package)?;
         }
@@ -83,7 +83,7 @@ impl<'a> Start<'a> {
         let places = self.places(cache, workenv, None);
         self.package.metadata().pspf.run.setup.iter().try_for_each(|command| {
             let mut environment = self.environment(&places, Moment::Setup)?;
-            environment.set(SETUP, &places.workenv);
+            environment.set(SETUP, &c_path(Path::new(OsStr::from_bytes(&setup_value(self.caller, workenv)))));
             self.command(Purpose::Setup, command, &places, environment)?.run()
         })
     }
@@ -105,9 +105,11 @@ impl<'a> Start<'a> {
         }
         // One after the other: two that start at once would remove each other's.
         let folder = Folder::new(path(cache.path()), self.package.package_id());
-        let _turn = folder.turn();
-        slots::fill(self.file, self.package, workenv, &[Lifecycle::Cache])?;
-        slots::replace(self.file, self.package, &folder, workenv, &[Lifecycle::Startup])
+        let turn = folder.turn()?;
+        if turn.is_some() {
+            folder.reclaim();
+        }
+        slots::refresh(self.file, self.package, &folder, workenv)
     }
 
     /// Starts the application as a child, and does what is left to do when it has ended.
@@ -120,9 +122,25 @@ impl<'a> Start<'a> {
         let own = Own::new(&folder)?;
         slots::fill(self.file, self.package, own.path(), &[Lifecycle::Temporary])?;
         let places = self.places(cache, workenv, Some(own.path()));
-        let start = || self.become_application(invocation, &places);
+        // Says that the application did not start, so that nothing follows it.
+        let (failed, mut told) = UnixStream::pair().map_err(Error::io("a channel beside", own.path()))?;
+        told.set_nonblocking(true).map_err(Error::io("a channel beside", own.path()))?;
+        let start = || {
+            let error = self.become_application(invocation, &places);
+            let _ = (&failed).write_all(b"x");
+            match error {
+                Error::Launcher(error) => error,
+                error => {
+                    let hint = error.hint().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
+                    stdio::tell(&format!("pspf: error[{}]: {error}\n{hint}", error.class()));
+                    exit_now(i32::from(error.class().exit_code()))
+                }
+            }
+        };
         let end = || {
-            self.shut_down(&places, own.path());
+            if told.read(&mut [0]).is_err() {
+                self.shut_down(&places, own.path());
+            }
             drop(own);
         };
         Ok(supervise(start, end)?)
@@ -132,7 +150,7 @@ impl<'a> Start<'a> {
     fn shut_down(self, places: &SlotPlaces<'_>, own: &Path) {
         let told = |error: Error| stdio::tell(&format!("pspf: warning: {error}\n"));
         if let Err(error) = slots::fill(self.file, self.package, own, &[Lifecycle::Shutdown]) {
-            return told(error);
+            told(error);
         }
         for command in &self.package.metadata().pspf.run.shutdown {
             let environment = self.environment(places, Moment::End);
@@ -149,14 +167,17 @@ impl<'a> Start<'a> {
     }
 
     /// Returns only where that failed.
-    fn become_application(self, invocation: &Invocation, places: &SlotPlaces<'_>) -> LauncherError {
-        match Application::of_application(self.file, self.package, invocation, places) {
-            Ok(mut application) => {
-                application.environment.remove(SETUP);
-                application.environment.set(WORKENV, &places.workenv);
-                application.execute(places.cache().to_bytes())
+    fn become_application(self, invocation: &Invocation, places: &SlotPlaces<'_>) -> Error {
+        let application = Application::of_application(self.file, self.package, invocation, places);
+        let error = application.map(|mut application| {
+            places.tell(&mut application.environment);
+            application.execute(places.cache().to_bytes())
+        });
+        match error.unwrap_or_else(|error| error) {
+            LauncherError::EntryMissing { program } if path(&program).starts_with(path(&places.workenv)) => {
+                Error::Gone { path: path(&program).to_owned() }
             }
-            Err(error) => error,
+            error => error.into(),
         }
     }
 
@@ -171,10 +192,11 @@ impl<'a> Start<'a> {
         let rules = EnvRules { set, ..rules.clone() };
         let mut environment = self.caller.clone();
         environment.apply(&rules, |template| expand(self.file, template, places))?;
-        environment.remove("PSPF_SELF");
-        environment.remove(SETUP);
+        for name in ["PSPF_SELF", "PSPF_ARGV0"] {
+            environment.remove(name);
+        }
         environment.set("PSPF_PACKAGE", self.file.path());
-        environment.set(WORKENV, &places.workenv);
+        places.tell(&mut environment);
         Ok(environment)
     }
 

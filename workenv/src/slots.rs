@@ -9,7 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use pspf_format::{Lifecycle, Slot, VerifiedPackage};
-use pspf_launcher::{CachedSlots, Error as LauncherError, PackageFile, Places, Progress, Umask, extract_to};
+use pspf_launcher::{
+    CachedSlots, Environment, Error as LauncherError, PackageFile, Places, Progress, Umask, extract_to,
+};
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
@@ -23,6 +25,17 @@ pub(crate) struct SlotPlaces<'a> {
     pub(crate) workenv: CString,
     /// The directory of this start alone.
     pub(crate) own: Option<CString>,
+}
+
+impl SlotPlaces<'_> {
+    /// Tells a program of the package where they are, and everybody else that it uses them.
+    pub(crate) fn tell(&self, environment: &mut Environment) {
+        environment.set("PSPF_WORKENV", &self.workenv);
+        environment.remove("PSPF_TEMPORARY");
+        if let Some(own) = &self.own {
+            environment.set("PSPF_TEMPORARY", own);
+        }
+    }
 }
 
 impl Places for SlotPlaces<'_> {
@@ -69,19 +82,26 @@ pub(crate) fn has(package: &VerifiedPackage, lifecycles: &[Lifecycle]) -> bool {
     of(package, lifecycles).next().is_some()
 }
 
-/// Puts new copies in the place of what is there. Whoever still reads the old ones keeps what is open.
-pub(crate) fn replace(
+/// Makes what a start finds in the work environment: what is missing of `cache`, and `startup` anew. Whoever still reads an
+/// old copy keeps what is open.
+pub(crate) fn refresh(
     file: &PackageFile,
     package: &VerifiedPackage,
     folder: &Folder,
     workenv: &Path,
-    lifecycles: &[Lifecycle],
 ) -> Result<(), Error> {
-    for slot in of(package, lifecycles) {
+    for slot in of(package, &[Lifecycle::Cache, Lifecycle::Startup]) {
+        let is_cache = slot.metadata.lifecycle == Lifecycle::Cache;
+        if is_cache && !is_missing(workenv, slot) {
+            continue;
+        }
         // Holds the new copy first, the old one afterwards, and is removed.
         let (aside, _locked) = folder.new_directory()?;
-        extract(file, package, slot, aside.path())?;
-        let done = exchange(&target(aside.path(), slot), &target(workenv, slot));
+        let (new, old) = (target(aside.path(), slot), target(workenv, slot));
+        let done = extract(file, package, slot, aside.path()).and_then(|()| match is_cache {
+            true => put(&new, &old),
+            false => exchange(&new, &old),
+        });
         crate::folder::remove_tree(aside.path());
         done?;
     }
@@ -114,6 +134,17 @@ fn extract(file: &PackageFile, package: &VerifiedPackage, slot: Slot<'_>, direct
     Ok(())
 }
 
+/// Gives `new` a place that is free; where the application has made something there meanwhile, that stays.
+fn put(new: &Path, place: &Path) -> Result<(), Error> {
+    let failed = |errno: Errno| Error::io("creating", place)(errno.into());
+    match rustix::fs::renameat_with(CWD, new, CWD, place, RenameFlags::NOREPLACE) {
+        Err(Errno::EXIST) => Ok(()),
+        // A file system without that flag: the place was free a moment ago.
+        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(new, place).map_err(Error::io("creating", place)),
+        done => done.map_err(failed),
+    }
+}
+
 /// Gives `new` the place of `old`, in one step where the file system can.
 fn exchange(new: &Path, old: &Path) -> Result<(), Error> {
     let failed = |error: io::Error| Error::io("replacing", old)(error);
@@ -127,8 +158,10 @@ fn exchange(new: &Path, old: &Path) -> Result<(), Error> {
     }
     match rustix::fs::renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
         Err(Errno::INVAL | Errno::NOSYS) => {
-            let away = new.with_extension("old");
-            fs::rename(old, away).and_then(|()| fs::rename(new, old)).map_err(failed)
+            // Beside it, under a name that is longer and so another one.
+            let mut away = new.as_os_str().to_owned();
+            away.push(".old");
+            fs::rename(old, &away).and_then(|()| fs::rename(new, old)).map_err(failed)
         }
         done => done.map_err(|errno| failed(errno.into())),
     }

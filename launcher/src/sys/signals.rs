@@ -114,7 +114,9 @@ pub fn wait() -> Arrived {
         // A terminal sends these to the whole group, so the child has them already.
         let of_terminal =
             [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH, libc::SIGHUP];
-        Arrived { signal, sent_to_us: code <= 0 || !of_terminal.contains(&signal) }
+        // But the leader of its session alone is told that the terminal is gone.
+        let is_leader = signal == libc::SIGHUP && libc::getsid(0) == libc::getpid();
+        Arrived { signal, sent_to_us: code <= 0 || is_leader || !of_terminal.contains(&signal) }
     }
 }
 
@@ -144,7 +146,11 @@ pub fn look_at(pid: libc::pid_t) -> Child {
     if found != pid {
         Child::Running
     } else if libc::WIFSTOPPED(status) {
-        Child::Stopped
+        // By the terminal, which stops all; what stops the child alone is no matter of ours.
+        match libc::WSTOPSIG(status) {
+            libc::SIGSTOP => Child::Running,
+            _ => Child::Stopped,
+        }
     } else if libc::WIFSIGNALED(status) {
         Child::Killed(libc::WTERMSIG(status))
     } else {
@@ -152,15 +158,30 @@ pub fn look_at(pid: libc::pid_t) -> Child {
     }
 }
 
-/// Ends this process by a signal, as it ended the child.
+/// Lets the terminal stop this process, though everything else is blocked.
+pub fn let_terminal_stop() {
+    unblock(&[libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]);
+}
+
+fn unblock(signals: &[libc::c_int]) {
+    // SAFETY: the set is initialised before its use.
+    unsafe {
+        let mut set = MaybeUninit::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), *signal);
+        }
+        libc::sigprocmask(libc::SIG_UNBLOCK, set.as_ptr(), core::ptr::null_mut());
+    }
+}
+
+/// Ends this process by a signal, as it ended the child; others that wait are not delivered.
 pub fn die_by(signal: libc::c_int) -> ! {
     reset(signal);
-    // SAFETY: an empty set is initialised before its use; raise has no preconditions.
+    // SAFETY: raise has no preconditions.
     unsafe {
-        let mut none = MaybeUninit::uninit();
-        libc::sigemptyset(none.as_mut_ptr());
         libc::raise(signal);
-        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), core::ptr::null_mut());
     }
+    unblock(&[signal]);
     crate::sys::process::exit_now(128 + signal)
 }
