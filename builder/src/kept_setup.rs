@@ -1,12 +1,13 @@
 //! Setup commands of the reference tools that work in one place alone: kept, for the work environment of a sealed package.
+//!
+//! Whether they do the same there, in another order and another directory, is for [`crate::kept_trial`].
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use pspf_format::{Class, SetupCommand, UnsealedMetadata, UnsealedSlot};
 use pspf_launcher::{Environment, PackageFile};
 
-use crate::failure::{At, Failure, shown};
+use crate::failure::{At, Failure};
 use crate::reference_package::{SLOT, escaped, own_program, template};
 
 /// Unpacks the slots into `tree`, does there what can be done now, and returns the commands that are left. `set_up` is
@@ -37,23 +38,17 @@ pub(crate) fn keep(
             SetupCommand::Execute { command } => commands.push(kept.words(command)?),
             SetupCommand::EnumerateAndExecute { command, enumerate } => {
                 let pattern = format!("{}/{}", enumerate.path, enumerate.pattern);
-                for path in kept.matching(tree, &pattern)? {
+                for path in kept.matching(&pattern)? {
                     let mut words = kept.words(command)?;
                     words.push(format!("{{slot:{SLOT}}}/{}", escaped(&path.to_string_lossy())));
                     commands.push(words);
                 }
             }
+            // A trial would find that place, where no user has it.
             SetupCommand::WriteFile { path, content } if content.contains("{workenv}") => {
-                return kept.refuse(&format!("`write_file` writes the place into `{}`", path.escape_debug()));
+                return refuse(&format!("`write_file` writes the place into `{}`", path.escape_debug()));
             }
-            SetupCommand::WriteFile { .. } => {}
-            SetupCommand::Chmod { path, .. } => {
-                let made: BTreeSet<PathBuf> = kept.matching(set_up, path)?.into_iter().collect();
-                let there: BTreeSet<PathBuf> = kept.matching(tree, path)?.into_iter().collect();
-                if let Some(later) = made.difference(&there).next() {
-                    return kept.refuse(&format!("`chmod` changes {}, which the setup makes", shown(later)));
-                }
-            }
+            SetupCommand::WriteFile { .. } | SetupCommand::Chmod { .. } => {}
         }
     }
     Ok(commands)
@@ -72,27 +67,28 @@ impl Kept<'_> {
         let words = pspf_unsealed::split_words(command).unwrap_or_default();
         let mut words: Vec<String> =
             words.iter().map(|word| template(word, self.metadata, self.slots, false)).collect();
-        let Some(first) = words.first_mut() else { return self.refuse("a setup command is empty") };
+        let Some(first) = words.first_mut() else { return refuse("a setup command is empty") };
         let program = pspf_unsealed::split_words(command).unwrap_or_default().swap_remove(0);
         if !program.starts_with('/') {
             let inside = program.strip_prefix("{workenv}/").unwrap_or(&program);
             match own_program(inside, &[self.tree, self.set_up]) {
                 Some(path) => *first = format!("{{slot:{SLOT}}}/{}", escaped(&path)),
-                None => return self.refuse(&format!("program `{}` is not in the package", program.escape_debug())),
+                None => return refuse(&format!("program `{}` is not in the package", program.escape_debug())),
             }
         }
         Ok(words)
     }
 
     /// What matches, relative to the tree.
-    fn matching(&self, tree: &Path, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
-        let found = pspf_unsealed::matching_paths(self.metadata, self.slots, tree, pattern)?;
-        Ok(found.into_iter().filter_map(|path| path.strip_prefix(tree).map(Path::to_owned).ok()).collect())
+    fn matching(&self, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
+        let found = pspf_unsealed::matching_paths(self.metadata, self.slots, self.tree, pattern)?;
+        Ok(found.into_iter().filter_map(|path| path.strip_prefix(self.tree).map(Path::to_owned).ok()).collect())
     }
+}
 
-    fn refuse<T>(&self, reason: &str) -> anyhow::Result<T> {
-        Failure::new(Class::Format, format!("its setup works in its place alone, and cannot be kept: {reason}"))
-            .hint("pack the sources of the application, or keep the package as it is: `pspf run --allow-unsealed`")
-            .err()
-    }
+/// Why there is no new package.
+pub(crate) fn refuse<T>(reason: &str) -> anyhow::Result<T> {
+    Failure::new(Class::Format, format!("its setup works in its place alone, and cannot be kept: {reason}"))
+        .hint("pack the sources of the application, or keep the package as it is: `pspf run --allow-unsealed`")
+        .err()
 }

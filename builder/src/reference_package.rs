@@ -9,6 +9,7 @@ use crate::cache_command::count;
 use crate::failure::{At, Failure, shown};
 use crate::input::{Input, legal_name};
 use crate::kept_setup::keep;
+use crate::kept_trial::Trial;
 use crate::manifest::{EnvTable, Manifest, PackageTable, RunTable, SlotTable};
 use crate::relocate::{interpreter, relocate};
 use crate::workplace::Workplace;
@@ -32,9 +33,19 @@ pub(crate) fn input(
     let (tree, setup, lifecycle) = match relocate(&set_up)? {
         None => (set_up.clone(), Vec::new(), None),
         Some(bound) => {
+            if let Some(pattern) = exclude.first() {
+                return Failure::usage(format!(
+                    "`--exclude {}`: what was set up works in its place alone ({bound}), and the setup that is kept may \
+                     need any file",
+                    pattern.escape_debug()
+                ))
+                .hint("leave out nothing")
+                .err();
+            }
             let tree = workplace.path().join("kept");
             let setup = keep(metadata, slots, files, &tree, &set_up)?;
-            let what = format!("{} are kept for the first start", count(setup.len() as u64, "setup command"));
+            let kept = commands_are(setup.len(), "is", "are");
+            let what = format!("{kept} kept for the first start");
             notes.push(format!("what was set up works in its place alone ({bound}), so {what}"));
             (tree, setup, Some("config".to_owned()))
         }
@@ -42,6 +53,9 @@ pub(crate) fn input(
     let is_kept = lifecycle.is_some();
     let command = command(metadata, slots, &set_up, is_kept)?;
     let env = environment(metadata, slots, &tree, is_kept, &mut notes);
+    if is_kept {
+        Trial { metadata, slots, files, tree: &tree, commands: &setup, env: &env }.hold(workplace.path())?;
+    }
     dropped(metadata, is_kept, &mut notes);
     let identity = &metadata.package;
     let manifest = Manifest {
@@ -57,6 +71,10 @@ pub(crate) fn input(
     input.notes = notes;
     input.staging = Some(workplace.into());
     Ok(input)
+}
+
+fn commands_are(number: usize, one: &str, more: &str) -> String {
+    format!("{} {}", count(number as u64, "setup command"), if number == 1 { one } else { more })
 }
 
 /// The command as an argument vector; the tree is one that was set up.
@@ -192,8 +210,8 @@ fn environment(
 fn dropped(metadata: &UnsealedMetadata, is_kept: bool, notes: &mut Vec<String>) {
     let commands = metadata.setup_commands.as_deref().unwrap_or_default();
     if !commands.is_empty() && !is_kept {
-        let count = count(commands.len() as u64, "setup command");
-        notes.push(format!("{count} were run now; nothing is left to do at the first start"));
+        let run = commands_are(commands.len(), "was", "were");
+        notes.push(format!("{run} run now; nothing is left to do at the first start"));
     }
     let started = metadata.execution.command.as_deref().unwrap_or_default();
     for slot in metadata.slots.iter().filter(|slot| slot.purpose == "tool" && !is_kept) {

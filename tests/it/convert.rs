@@ -5,7 +5,7 @@ use std::fs;
 use pspf_tests::sandbox::names;
 use pspf_tests::unsealed::{UnsealedSlot, metadata, package};
 use pspf_tests::{Run, Sandbox, Who, forge, probe_package};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::reference::helper;
 use crate::unsealed::{BUILDERS, build, public_key, sources};
@@ -113,12 +113,9 @@ fn what_cannot_be_converted_is_told() {
     let bound = json!({"setup_commands": [{"type": "write_file", "path": "etc/place", "content": "at {workenv}"}]});
     sandbox.write("old.psp", old(bound));
     convert().fails("FORMAT").stderr_part("writes the place into `etc/place`").run();
-    let here = |shell: &str| json!({"type": "execute", "command": format!("{shell} -c 'pwd >place; touch made'")});
-    sandbox.write("old.psp", old(json!({ "setup_commands": [here("sh")] })));
+    let here = json!({"setup_commands": [{"type": "execute", "command": "sh -c 'pwd >place'"}]});
+    sandbox.write("old.psp", old(here));
     convert().fails("FORMAT").stderr_part("program `sh` is not in the package").run();
-    let chmod = json!({"type": "chmod", "path": "{workenv}/ma*", "mode": "600"});
-    sandbox.write("old.psp", old(json!({ "setup_commands": [here("/bin/sh"), chmod] })));
-    convert().fails("FORMAT").stderr_part("`chmod` changes `made`, which the setup makes").run();
     let failing = json!({"setup_commands": [{"type": "execute", "command": "sh -c 'echo no; exit 4'"}]});
     sandbox.write("old.psp", old(failing));
     convert().fails("EXEC").stderr_part("| no").run();
@@ -183,4 +180,67 @@ fn a_setup_that_is_bound_to_its_place_is_kept() {
         // A sealed package knows two modes.
         assert_eq!(new, said(place, 644));
     }
+}
+
+/// A setup is kept only where it does the same in its new directory and order: that is tried.
+#[test]
+fn a_kept_setup_that_would_do_something_else_is_told() {
+    let sandbox = Sandbox::new(Who::Caller);
+    let (private, _) = sandbox.key(1);
+    let slots = [
+        UnsealedSlot::program("tool", b"#!/bin/sh\ncat \"$FLAVOR_WORKENV/place\"\n"),
+        UnsealedSlot::program("bin/in", b"#!/bin/sh\nset -e\ncd \"$FLAVOR_WORKENV\"\npwd >place\neval \"$1\"\n"),
+        UnsealedSlot::program("bin/helper", b"#!/bin/sh\n>helped\n"),
+        UnsealedSlot::new("a", "parts/a", "raw", 0o644, b"a".to_vec()),
+        UnsealedSlot::new("b", "parts/b", "raw", 0o644, b"b".to_vec()),
+    ];
+    let convert = |commands: Value| {
+        let more = json!({"setup_commands": commands, "runtime": {"env": {"unset": ["NEEDED"]}}});
+        let old = package(b"launcher", &metadata("{workenv}/tool", &slots, more), &slots, &forge::key());
+        sandbox.write("old.psp", old);
+        Run::pspf(&sandbox, ["convert", "old.psp", "-o", "new.psp", "--key"])
+            .arg(&private)
+            .env("NEEDED", "by the setup")
+    };
+    let shell = |text: &str| json!({"type": "execute", "command": format!("bin/in '{text}'")});
+    let write = |path: &str| json!({"type": "write_file", "path": path, "content": "#!/bin/sh\n"});
+    let chmod = |path: &str| json!({"type": "chmod", "path": path, "mode": "755"});
+    let each = |text: &str, path: &str, pattern: &str| {
+        let enumerate = json!({"path": path, "pattern": pattern});
+        json!({"type": "enumerate_and_execute", "command": format!("bin/in '{text}'"), "enumerate": enumerate})
+    };
+    let relative = json!({"type": "execute", "command": "/bin/sh -c '>here'"});
+    for (commands, told) in [
+        // What a command makes, and a later one goes through.
+        (vec![shell("mkdir gen; >gen/a.whl"), each(">$2.used", "gen", "*.whl")], "does not make `gen/a.whl.used`"),
+        (vec![shell("rm parts/a"), each(">$2.used", "parts", "?")], "leaves what should not be there, `parts/a.used`"),
+        // Files that are written between the commands.
+        (vec![shell("echo made >conf"), write("conf")], "makes something else of `conf`"),
+        (vec![shell("mkdir venv"), write("{workenv}/venv/cfg")], "File exists"),
+        (vec![shell("test -e later || >early"), write("later")], "does not make `early`"),
+        (vec![shell(">first"), write("bin/in")], "does not make `first`"),
+        (vec![shell(">made"), chmod("{workenv}/ma*")], "makes something else of `made`"),
+        // Another directory, and another environment.
+        (vec![shell(":"), relative.clone()], "does not make `here`"),
+        (vec![shell("helper")], "ended with exit status: 127"),
+        (vec![shell("test -n \"$NEEDED\"")], "ended with exit status: 1"),
+        // What is never the same cannot be compared.
+        (vec![shell("echo $$ >number")], "makes something else of `number`"),
+    ] {
+        let convert = convert(json!(commands)).fails("FORMAT").stderr_part("tried as the new package does it");
+        convert.stderr_part(told).stderr_part("hint: pack the sources").run();
+        assert!(!sandbox.work("new.psp").exists(), "{told}");
+        left_nothing(&sandbox);
+    }
+    let exclude = convert(json!([shell(":")])).args(["--exclude", "parts/a"]);
+    exclude.fails("USAGE").stderr_part("`--exclude parts/a`").stderr_part("`place` names it").run();
+    left_nothing(&sandbox);
+    let kept = convert(json!([shell("test -e parts/a && >made")]));
+    kept.any_stdout().stderr_part("1 setup command is kept for the first start").run();
+    left_nothing(&sandbox);
+    let place = Run::new(&sandbox, sandbox.work("new.psp")).any_stdout().run().stdout;
+    assert!(place.ends_with("/app\n"), "{place}");
+    fs::remove_file(sandbox.work("new.psp")).unwrap();
+    convert(json!([relative])).any_stdout().stderr_part("1 setup command was run now").run();
+    left_nothing(&sandbox);
 }
