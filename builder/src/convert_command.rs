@@ -21,7 +21,8 @@ use crate::verify_check::Anchors;
 ///
 /// OLD is a package without a seal, as the reference tools of this format make them. It is held to what its own key
 /// signed, unpacked, and its setup commands are run, as at its first start: convert what you would start. The result
-/// is packed with the launcher of pspf; what it cannot take over is named.
+/// is packed with the launcher of pspf; what it cannot take over is named. Where the result works in one place alone, the
+/// commands are kept, and run at the first start of the new package.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -43,7 +44,7 @@ pub(crate) struct ConvertArgs {
     /// Public key that must have signed OLD; one of several is enough
     #[arg(long, value_name = "PUB")]
     signer: Vec<PathBuf>,
-    /// Files to leave out, as globs relative to the work environment
+    /// Files to leave out, as globs relative to the work environment; not where setup commands are kept
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
     /// Compression: 1 is fast, 22 is small
