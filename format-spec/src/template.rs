@@ -62,8 +62,6 @@ fn first_piece(template: &str) -> Result<(First<'_>, &str), &'static str> {
         "cache" => First::Piece(Piece::Cache),
         #[cfg(feature = "workenv")]
         "workenv" => First::Piece(Piece::WorkEnv),
-        #[cfg(not(feature = "workenv"))]
-        "workenv" => return Err("`{workenv}` needs another launcher"),
         _ => match name.strip_prefix("slot:") {
             Some(id) => First::Slot(id),
             None => return Err("it is none of `{slot:ID}`, `{package_dir}` and `{cache}`; write `{{` for a brace"),

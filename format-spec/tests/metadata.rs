@@ -250,8 +250,8 @@ fn the_command_is_held_to_its_rules() {
     refused(|m| drop(m.pspf.run.env.set.insert("A".to_owned(), "{slot:other}".to_owned())), "not in the package");
     refused(|m| m.pspf.slots[0].lifecycle = Lifecycle::Lazy, "lazy slot");
     refused(|m| m.pspf.slots[0].lifecycle = Lifecycle::Dev, "dev slot");
-    refused(|m| m.pspf.run.command.push("{workenv}/x".to_owned()), "not supported");
-    for fine in ["/bin/sh", "{slot:app}/bin/start", "{package_dir}/x", "{slot:bin}"] {
+    refused(|m| m.pspf.run.command.push("{workenvs}/x".to_owned()), "it is none of");
+    for fine in ["/bin/sh", "{slot:app}/bin/start", "{package_dir}/x", "{slot:bin}", "{workenv}/x"] {
         let mut metadata = metadata(&sample_slots());
         program(fine)(&mut metadata);
         assert!(metadata.to_stored().is_ok(), "{fine}");

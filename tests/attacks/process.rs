@@ -301,7 +301,6 @@ fn w16_w19_w20_w28_w31_what_is_not_built_is_not_packed() {
     for run in [
         "setup = ['touch x']",
         "setup_commands = [{ type = 'execute', command = 'touch x' }]",
-        "env.set = { A = '{workenv}' }",
         "[run.write_file]\npath = '/x'",
         "[workenv]\ndirectories = []",
         "[verification]\nrequire = false",

@@ -111,12 +111,10 @@ pub fn wait() -> Arrived {
         libc::sigfillset(all.as_mut_ptr());
         let signal = libc::sigwaitinfo(all.as_ptr(), info.as_mut_ptr());
         let code = info.assume_init().si_code;
-        // A terminal sends these to the whole group, so the child has them already.
-        let of_terminal =
-            [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH, libc::SIGHUP];
-        // But the leader of its session alone is told that the terminal is gone.
-        let is_leader = signal == libc::SIGHUP && libc::getsid(0) == libc::getpid();
-        Arrived { signal, sent_to_us: code <= 0 || is_leader || !of_terminal.contains(&signal) }
+        // A terminal sends these to the whole group, so the child has them already; that it is gone, it tells the leader of
+        // its session alone.
+        let of_terminal = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH];
+        Arrived { signal, sent_to_us: code <= 0 || !of_terminal.contains(&signal) }
     }
 }
 
@@ -158,19 +156,18 @@ pub fn look_at(pid: libc::pid_t) -> Child {
     }
 }
 
-/// Lets the terminal stop this process, though everything else is blocked.
+/// Lets the terminal stop this process, though everything else stays blocked.
 pub fn let_terminal_stop() {
-    unblock(&[libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]);
+    const STOPS: u64 = 1 << (libc::SIGTSTP - 1) | 1 << (libc::SIGTTIN - 1) | 1 << (libc::SIGTTOU - 1);
+    unblock(STOPS);
 }
 
-fn unblock(signals: &[libc::c_int]) {
-    // SAFETY: the set is initialised before its use.
+/// Unblocks signals, by the bits that the kernel has them as.
+fn unblock(signals: u64) {
+    let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: a set is at least 64 bits, the first of which are for the signals from 1 on; zero otherwise, it is valid.
     unsafe {
-        let mut set = MaybeUninit::uninit();
-        libc::sigemptyset(set.as_mut_ptr());
-        for signal in signals {
-            libc::sigaddset(set.as_mut_ptr(), *signal);
-        }
+        set.as_mut_ptr().cast::<u64>().write(signals);
         libc::sigprocmask(libc::SIG_UNBLOCK, set.as_ptr(), core::ptr::null_mut());
     }
 }
@@ -182,6 +179,6 @@ pub fn die_by(signal: libc::c_int) -> ! {
     unsafe {
         libc::raise(signal);
     }
-    unblock(&[signal]);
+    unblock(1 << (signal - 1));
     crate::sys::process::exit_now(128 + signal)
 }
