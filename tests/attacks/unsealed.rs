@@ -303,3 +303,59 @@ fn a_policy_that_nobody_understands_is_refused() {
         refused(&slots, json!({ "policy": policy }), "FORMAT", "metadata");
     }
 }
+
+/// What could never be started is said before anything is made for it.
+#[test]
+fn nothing_is_set_up_for_a_start_that_cannot_be() {
+    let sandbox = Sandbox::new(Who::Caller);
+    let slots = [UnsealedSlot::program("tool", b"#!/bin/sh\n")];
+    for (command, env) in
+        [("", json!({})), ("'' \"\"", json!({})), ("tool 'a", json!({})), ("tool", json!({"A=B": "c"}))]
+    {
+        let mut metadata = metadata(command, &slots, json!({}));
+        metadata["execution"]["env"] = env;
+        sandbox.write("a.psp", package(b"launcher", &metadata, &slots, &key()));
+        Run::pspf(&sandbox, ["run", "--allow-unsealed", "a.psp"]).fails("FORMAT").stderr_part("metadata: ").run();
+        assert!(!sandbox.cache().join("env").exists(), "{command}");
+    }
+}
+
+/// A41: needs root's rights: files of another user.
+#[test]
+fn a41_a_work_environment_of_somebody_else_is_not_used() {
+    const FOREIGN: u32 = 4343;
+    assert!(rustix::process::geteuid().is_root(), "this test gives files to another user: run it as root");
+    let sandbox = Sandbox::new(Who::Stranger);
+    let slots = [UnsealedSlot::program("tool", b"#!/bin/sh\ncat \"$FLAVOR_WORKENV/whose\" 2>&1 || :\n")];
+    let setup = json!({"setup_commands": [{"type": "write_file", "path": "whose", "content": "mine\n"}]});
+    sandbox.write("a.psp", package(b"launcher", &metadata("{workenv}/tool", &slots, setup), &slots, &key()));
+    let start = || Run::pspf(&sandbox, ["run", "--allow-unsealed", "a.psp"]);
+    let env = sandbox.cache().join("env");
+    // Which of the three belongs to whom, and what a start then uses.
+    for (part, owner, used) in [
+        ("record", FOREIGN, Some("mine\n")),
+        ("directory", FOREIGN, Some("mine\n")),
+        ("folder", FOREIGN, None),
+        ("record", 0, Some("theirs\n")),
+        ("directory", 0, Some("theirs\n")),
+        ("folder", 0, Some("theirs\n")),
+    ] {
+        pspf_tests::sandbox::remove_tree(&env);
+        start().stdout("mine\n").run();
+        let find = |is: &dyn Fn(&PathBuf) -> bool| names(&env).iter().map(|name| env.join(name)).find(is).unwrap();
+        let (record, directory) =
+            (find(&|path| path.extension().is_some_and(|end| end == "ok")), find(&|path| path.is_dir()));
+        fs::write(directory.join("whose"), "theirs\n").unwrap();
+        let path = match part {
+            "record" => record,
+            "directory" => directory,
+            _ => env.clone(),
+        };
+        std::os::unix::fs::chown(&path, Some(owner), Some(owner)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        match used {
+            Some(said) => start().stdout(said).run(),
+            None => start().fails("IO").stderr_part("belongs to somebody else").run(),
+        };
+    }
+}

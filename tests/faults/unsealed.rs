@@ -146,7 +146,7 @@ fn f04_a_work_environment_is_on_the_disk_before_its_record() {
         let trace = Trace::of(&subject.sandbox, "syncfs,fsync,rename,renameat,renameat2,execve", start);
         let calls: Vec<&String> = trace.calls.iter().collect();
         let is_record = |call: &&String| call.starts_with("rename") && call.contains(".ok\"") && call.contains("/env/");
-        let record = calls.iter().position(|call| is_record(call));
+        let record = calls.iter().position(is_record);
         let record = record.unwrap_or_else(|| panic!("no record: {calls:#?}"));
         // Each file and directory of it, the directory itself, and the record.
         let syncs = calls[..record].iter().filter(|call| call.starts_with("fsync")).count();
@@ -260,4 +260,159 @@ fn f01_a_setup_that_was_left_alone_is_waited_for() {
     assert_eq!(fs::read_to_string(&log).unwrap(), "begin\nend\nbegin\nend\n");
     let left = names(&sandbox.cache().join("env"));
     assert_eq!(left.len(), 3, "{left:?}");
+}
+
+/// F04: what a record names is on the disk before it, and the record before the application.
+#[test]
+fn f04_what_a_record_names_was_written_to_the_disk_before() {
+    let subject = Subject::new(Who::Stranger);
+    let steps = || {
+        let mut steps = Vec::new();
+        let driven = drive(subject.start().command(), &subject.package, |call| {
+            match call.nr {
+                _ if call.result.is_some() => {}
+                libc::SYS_syncfs | libc::SYS_fsync => steps.push("sync"),
+                _ if name(call.nr).starts_with("rename") => steps.push("rename"),
+                _ => {}
+            }
+            Do::Go
+        });
+        assert_eq!(String::from_utf8_lossy(&driven.output.stdout), SAID);
+        steps
+    };
+    subject.forget();
+    let first = steps();
+    // Each file and directory, the record, and the folder that names it.
+    let made = 7;
+    assert_eq!(first.iter().position(|step| *step == "rename"), Some(made + 1), "{first:?}");
+    assert_eq!(first[made + 2..], ["sync"]);
+    assert_eq!(steps(), [""; 0]);
+}
+
+/// F51: a disk without room, for bytes or for names, is told as such, and left as it was; another place is tried
+/// where the caller named none.
+#[test]
+fn f51_a_disk_without_room_is_told_and_another_place_tried() {
+    let subject = Subject::new(Who::Stranger);
+    let disk = subject.sandbox.root().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let inodes = (2..=13).map(|count| format!("nr_inodes={count}"));
+    for options in inodes.chain(["size=64k".to_owned()]) {
+        subject.forget();
+        let mount = format!("mount -t tmpfs -o {options},mode=1777 none '{}'", disk.display());
+        let show = "\"$0\" || { code=$?; find \"$PSPF_CACHE_DIR\" -type f -not -name '*.lock'; exit $code; }";
+        let run = Run::new(&subject.sandbox, "sh").args(["-c", show]).arg(&subject.package).mounting(&mount);
+        let run = run.env("PSPF_CACHE_DIR", disk.join("c")).env("COUNT", subject.sandbox.work("count"));
+        let output = run.spawn().wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.starts_with("pspf: error["), "{options}: {said}");
+        assert!(said.contains("No space left on device") && !said.contains("another start"), "{options}: {said}");
+        assert!(said.contains("hint: "), "{options}: {said}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{options}: something is left");
+        // What the package's own commands fail with is a matter of the package, wherever it is.
+        if said.contains("error[IO]") {
+            let run = subject.start().without("PSPF_CACHE_DIR").env("XDG_CACHE_HOME", &disk).mounting(&mount);
+            run.stdout(SAID).run();
+            subject.starts_again(&options);
+        }
+    }
+}
+
+/// F54: a place that cannot be written to any more is no place for what is not there yet, and nobody waits for it.
+#[test]
+fn f54_a_cache_that_became_read_only_gives_way_to_another_place() {
+    let subject = Subject::new(Who::Stranger);
+    subject.forget();
+    let place = subject.sandbox.work("place");
+    fs::create_dir(&place).unwrap();
+    subject.sandbox.give(&place);
+    let start = || subject.start().without("PSPF_CACHE_DIR").env("XDG_CACHE_HOME", &place);
+    start().stdout(SAID).run();
+    let env = place.join("pspf/v1/env");
+    names(&env)
+        .iter()
+        .map(|name| env.join(name))
+        .filter(|path| !path.is_dir())
+        .for_each(|path| fs::remove_file(path).unwrap());
+    let read_only = format!("mount --bind '{0}' '{0}'\nmount -o remount,bind,ro '{0}'", place.display());
+    start().mounting(read_only).stdout(SAID).run();
+    subject.starts_again("a read-only place");
+}
+
+/// F40: who waits for long for another start learns for which.
+#[test]
+fn f40_a_start_that_waits_for_long_says_so() {
+    use std::io::{BufRead, BufReader, Read};
+    let subject = Subject::new(Who::Caller);
+    subject.forget();
+    subject.starts_again("nothing");
+    let env = subject.sandbox.cache().join("env");
+    let find = |end: &str| env.join(names(&env).into_iter().find(|name| name.ends_with(end)).unwrap());
+    fs::remove_file(find(".ok")).unwrap();
+    let lock = fs::File::options().write(true).open(find(".lock")).unwrap();
+    lock.lock().unwrap();
+    let mut start = subject.start().spawn();
+    let mut stderr = BufReader::new(start.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    let path = find(".lock").display().to_string();
+    assert_eq!(line, format!("pspf: another start sets this package up; waiting for it (`{path}`)\n"));
+    lock.unlock().unwrap();
+    let output = start.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), SAID);
+    line.clear();
+    stderr.read_to_string(&mut line).unwrap();
+    assert_eq!(line, "");
+}
+
+/// What is in use is not even touched, and what somebody takes into use at the last moment is put back.
+#[test]
+fn a_removal_gives_way_to_whoever_comes_in_between() {
+    let subject = Subject::new(Who::Caller);
+    subject.forget();
+    subject.starts_again("nothing");
+    let env = subject.sandbox.cache().join("env");
+    let find = |is: &dyn Fn(&PathBuf) -> bool| names(&env).iter().map(|name| env.join(name)).find(is).unwrap();
+    let workenv = find(&|path| path.is_dir());
+    let record = find(&|path| path.extension().is_some_and(|end| end == "ok"));
+    let noted = |days: u64| {
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 24 * 3600);
+        fs::File::options().write(true).open(&record).unwrap().set_modified(then).unwrap();
+    };
+    let sleep = || Run::new(&subject.sandbox, "/bin/sleep").arg("60");
+    let moves = |when: &mut dyn FnMut()| {
+        let mut moves = 0;
+        let prune = Run::pspf(&subject.sandbox, ["cache", "prune"]);
+        let driven = drive(prune.command(), pspf_tests::pspf(), |call| {
+            if call.result == Some(0) && name(call.nr).starts_with("rename") {
+                moves += 1;
+                if moves == 1 {
+                    when();
+                }
+            }
+            Do::Go
+        });
+        let said = String::from_utf8_lossy(&driven.output.stdout).into_owned();
+        (moves, said.contains("kept 1 work environment"))
+    };
+    for way in ["in use", "as its directory", "in a variable"] {
+        noted(40);
+        let mut user = None;
+        if way == "in use" {
+            user = Some(sleep().cwd(&workenv).spawn());
+        }
+        let found = moves(&mut || match way {
+            "as its directory" => user = Some(sleep().cwd(workenv.with_extension("removed")).spawn()),
+            _ => user = Some(sleep().env("HERE", workenv.join("tool")).spawn()),
+        });
+        assert_eq!(found, (if way == "in use" { 0 } else { 2 }, true), "{way}");
+        if let Some(mut user) = user {
+            user.kill().unwrap();
+            user.wait().unwrap();
+        }
+        assert!(workenv.join("tool").exists(), "{way}");
+    }
+    noted(40);
+    assert_eq!(moves(&mut || ()), (1, false));
+    assert!(!workenv.exists() && !record.exists());
 }

@@ -289,3 +289,38 @@ fn our_launcher_answers_what_their_builders_ask() {
             || pspf_tests::sandbox::names(&sandbox.cache().join("env")).iter().all(|name| name.ends_with(".lock"))
     );
 }
+
+#[test]
+fn our_launcher_answers_whoever_asks_and_starts_for_everybody_else() {
+    use pspf_tests::unsealed::{UnsealedSlot, metadata, package};
+    let sandbox = Sandbox::new(Who::Caller);
+    let launcher = launcher(&sandbox);
+    let slots = [UnsealedSlot::program("tool", b"#!/bin/sh\necho started \"$@\"\n")];
+    let metadata = metadata("{workenv}/tool", &slots, serde_json::json!({}));
+    let bytes = package(&fs::read(&launcher).unwrap(), &metadata, &slots, &pspf_tests::forge::key());
+    let package = sandbox.write_program("a.psp", bytes);
+    let start = || Run::new(&sandbox, &package);
+    for value in ["1", "true", "TRUE"] {
+        start().env("FLAVOR_LAUNCHER_CLI", value).stdout("forged 1\n").run();
+    }
+    for value in ["0", "", "yes", "11"] {
+        start().env("FLAVOR_LAUNCHER_CLI", value).arg("version").stdout("started version\n").run();
+    }
+    start().arg("--version").stdout("started --version\n").run();
+    let ask = |word: &str| start().env("FLAVOR_LAUNCHER_CLI", "1").arg(word);
+    ask("info").stdout("forged 1\n").run();
+    ask("verify").stdout_part("intact as far as it is signed").run();
+    ask("other").fails("USAGE").stderr_part("`other`").run();
+    let version = ask("version").any_stdout().run().stdout;
+    assert!(version.starts_with("pspf-launcher-full ") && version.lines().count() == 1, "{version}");
+    Run::new(&sandbox, &launcher).arg("--version").stdout(version).run();
+    Run::new(&sandbox, &launcher).arg("--other").fails("FORMAT").run();
+    // A sealed package answers in its own way, whatever launcher it starts with.
+    let sealed = sandbox.work("sealed.psp");
+    let pack = Run::pspf(&sandbox, ["pack", "--launcher"]).arg(&launcher).arg("-o").arg(&sealed).arg(probe());
+    pack.any_stdout().any_stderr().run();
+    let start = || Run::new(&sandbox, &sealed).args(["exit", "5"]);
+    start().env("PSPF_SELF", "info").stdout_part("package id ").run();
+    start().env("PSPF_SELF", "").status(5).run();
+    start().env("PSPF_SELF", "").env("FLAVOR_LAUNCHER_CLI", "1").status(5).run();
+}

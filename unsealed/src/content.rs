@@ -141,3 +141,77 @@ pub fn decode_all(file: &PackageFile, slot: &UnsealedSlot) -> Result<(), Error> 
         io::copy(reader, &mut io::sink()).map(|_| ()).map_err(|error| Error::content(&slot.id, error))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::slot;
+
+    fn decoded_len(operation: Operation, stored: &[u8]) -> Result<u64, Error> {
+        let (file, slot) = slot(vec![operation], stored);
+        decoded(&file, &slot, |reader| Ok(io::copy(reader, &mut io::sink()).unwrap_or(0)))
+    }
+
+    fn zeros(len: u64) -> Vec<u8> {
+        zstd::encode_all(io::repeat(0).take(len), 1).unwrap()
+    }
+
+    #[test]
+    fn what_is_packed_well_is_unpacked_and_what_fills_a_disk_is_not() {
+        // More than 1,100 times as large as it is stored, and small all the same.
+        let stored = zeros(60 << 20);
+        assert!(stored.len() < (60 << 20) / 1100);
+        assert_eq!(decoded_len(Operation::Zstd, &stored).unwrap(), 60 << 20);
+        let error = decoded_len(Operation::Zstd, &zeros(80 << 20)).unwrap_err().to_string();
+        assert!(error.contains("1,100 times"), "{error}");
+    }
+
+    #[test]
+    fn a_window_of_8_mib_is_read_and_no_larger_one() {
+        for (log, fits) in [(23, true), (24, false)] {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(log).unwrap();
+            io::copy(&mut io::repeat(7).take((8 << 20) + 1), &mut encoder).unwrap();
+            assert_eq!(decoded_len(Operation::Zstd, &encoder.finish().unwrap()).is_ok(), fits, "{log}");
+        }
+    }
+
+    #[test]
+    fn a_slot_is_compared_with_its_digest_to_its_last_byte() {
+        let content: Vec<u8> = (0..300_000_u32).map(|number| (number % 251) as u8).collect();
+        let (file, slot) = slot(Vec::new(), &content);
+        let read = |most: u64, slot: &UnsealedSlot| {
+            decoded(&file, slot, |reader| {
+                let mut bytes = Vec::new();
+                reader.take(most).read_to_end(&mut bytes).unwrap();
+                Ok(bytes)
+            })
+        };
+        assert!(read(u64::MAX, &slot).unwrap() == content);
+        // Whatever of it is taken, all of it is hashed.
+        assert_eq!(read(3, &slot).unwrap(), content[..3]);
+        decode_all(&file, &slot).unwrap();
+        let other = UnsealedSlot { sha256: pspf_format::Sha256::of(b"other"), ..slot.clone() };
+        for error in [read(u64::MAX, &other).unwrap_err(), decode_all(&file, &other).unwrap_err()] {
+            assert_eq!(error.class(), pspf_format::Class::Integrity, "{error}");
+        }
+    }
+
+    /// `pspf` reads what no launcher starts.
+    #[cfg(feature = "all-codes")]
+    #[test]
+    fn xz_is_read_within_64_mib_of_memory() {
+        // As many MiB as its dictionary, and a little.
+        for (dictionary, fits) in [(32 << 20, true), (80 << 20, false)] {
+            let mut options = liblzma::stream::LzmaOptions::new_preset(0).unwrap();
+            options.dict_size(dictionary);
+            let mut filters = liblzma::stream::Filters::new();
+            let stream = filters.lzma2(&options);
+            let stream = liblzma::stream::Stream::new_stream_encoder(stream, liblzma::stream::Check::None).unwrap();
+            let mut stored = Vec::new();
+            liblzma::bufread::XzEncoder::new_stream(&b"content"[..], stream).read_to_end(&mut stored).unwrap();
+            let found = decoded_len(Operation::Xz, &stored);
+            assert_eq!(found.is_ok_and(|len| len == 7), fits, "{dictionary}");
+        }
+    }
+}

@@ -90,3 +90,96 @@ fn set(environment: &mut Environment, name: &str, value: &OsStr) -> Result<(), E
         _ => Err(Error::metadata(format!("variable `{name}`: a name has no `=`, and neither name nor value a NUL"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::metadata;
+    use serde_json::{Value, json};
+
+    fn caller(entries: &[(&str, &CStr)]) -> Environment {
+        let mut environment = Environment::default();
+        entries.iter().for_each(|(name, value)| environment.set(name, value));
+        environment
+    }
+
+    fn lines(environment: &Environment) -> Vec<String> {
+        let mut lines: Vec<_> =
+            environment.entries().iter().map(|entry| entry.to_string_lossy().into_owned()).collect();
+        lines.sort();
+        lines
+    }
+
+    fn application(caller: &Environment, more: Value) -> Result<Environment, Error> {
+        let metadata = metadata(more);
+        let places = Places { metadata: &metadata, slots: &[], workenv: Path::new("/w") };
+        of_application(caller, places, Path::new("/p/a.psp"))
+    }
+
+    const ALL: [&str; 4] =
+        ["FLAVOR_COMMAND_NAME=a.psp", "FLAVOR_ORIGINAL_COMMAND=/p/a.psp", "FLAVOR_WORKENV=/w", "PATH=/w/bin:/usr/bin"];
+
+    #[test]
+    fn the_application_gets_what_the_package_says_of_the_callers_variables() {
+        let caller = caller(&[
+            ("PATH", c"/usr/bin"),
+            ("GONE_A", c"1"),
+            ("GONE_BUT", c"2"),
+            ("OLD", c"3"),
+            ("KEPT", c"4"),
+            ("SET", c"5"),
+            ("PSPF_SELF", c"info"),
+            (SETUP, c"/w"),
+        ]);
+        let rules = json!({
+            "runtime": {"env": {
+                "unset": ["GONE_*"], "pass": ["GONE_B*", "KEPT"], "set": {"SET": "{workenv}"},
+                "map": {"OLD": "NEW", "GONE_A": "NEVER", "KEPT": "NEITHER", "ABSENT": "NOR"}
+            }},
+            "workenv": {"env": {"ONE": "{workenv}/1", "TWO": "first"}},
+            "execution": {"env": {"TWO": "{package_name}"}},
+        });
+        let expected = ["GONE_BUT=2", "KEPT=4", "NEW=3", "ONE=/w/1", "PSPF_SETUP=/w", "SET={workenv}", "TWO=forged"];
+        let mut expected: Vec<&str> = expected.into_iter().chain(ALL).collect();
+        expected.sort_unstable();
+        assert_eq!(lines(&application(&caller, rules).unwrap()), expected);
+        // Without rules nothing is taken, and without a `PATH` there is the package's own.
+        let caller = self::caller(&[("GONE_A", c"1")]);
+        let found = application(&caller, json!({})).unwrap();
+        assert_eq!(lines(&found), [ALL[0], ALL[1], ALL[2], "GONE_A=1", "PATH=/w/bin"]);
+    }
+
+    #[test]
+    fn the_reference_cache_is_named_where_it_is_not_and_the_home_is_known() {
+        for (entries, expected) in [
+            (&[("HOME", c"/h")][..], Some(&b"/h/.cache/flavor/workenv"[..])),
+            (&[("HOME", c"/h"), ("FLAVOR_CACHE_DIR", c"/other")], Some(b"/other")),
+            (&[("HOME", c"relative")], None),
+            (&[], None),
+        ] {
+            let found = application(&caller(entries), json!({})).unwrap();
+            assert_eq!(found.get("FLAVOR_CACHE_DIR"), expected, "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn setup_commands_get_the_callers_variables_and_are_known_as_such() {
+        let metadata = metadata(json!({
+            "execution": {"env": {"A": "{workenv}/a"}},
+            "runtime": {"env": {"unset": ["*"]}},
+            "workenv": {"env": {"B": "b"}},
+        }));
+        let places = Places { metadata: &metadata, slots: &[], workenv: Path::new("/w") };
+        let found = of_setup(&caller(&[("PATH", c"/usr/bin"), ("PSPF_SELF", c"info")]), places).unwrap();
+        assert_eq!(lines(&found), ["A=/w/a", "FLAVOR_WORKENV=/w", "PATH=/w/bin:/usr/bin", "PSPF_SETUP=/w"]);
+    }
+
+    #[test]
+    fn a_name_that_no_program_could_read_is_refused() {
+        for name in ["", "A=B", "=", "A\0B"] {
+            let error = application(&caller(&[]), json!({"execution": {"env": { name: "x" }}})).unwrap_err();
+            assert!(error.to_string().contains("has no `=`"), "{name}: {error}");
+        }
+        assert!(application(&caller(&[]), json!({"execution": {"env": {"A": "x\0y"}}})).is_err());
+    }
+}

@@ -103,3 +103,36 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_whose_matter_it_is_and_what_to_do() {
+        let wrapped = pspf_launcher::Error::ElevatedRights;
+        let (class, hint, text) = (wrapped.class(), wrapped.hint(), wrapped.to_string());
+        let reason = || "a\nb".to_owned();
+        for (error, expected, hinted, shown) in [
+            (Error::from(wrapped), class, hint, &*text),
+            (Error::content("s\n", "a\nb"), Class::Format, None, "slot `s\\n`: a\\nb"),
+            (Error::metadata(reason()), Class::Format, None, "metadata: a\\nb"),
+            (Error::Policy { reason: reason() }, Class::Trust, None, "the package's policy: a\\nb"),
+            (Error::Usage { reason: "wrong".to_owned() }, Class::Usage, Some("use verify"), "wrong"),
+            (
+                Error::EntryMissing { program: "/a\nb".into() },
+                Class::Entry,
+                Some("a package runs its own"),
+                "program `/a\\nb` is not there",
+            ),
+            (Error::io("writing", Path::new("/a"))(io::Error::other("odd")), Class::Io, None, "writing `/a`: odd"),
+        ] {
+            assert_eq!(error.to_string(), shown);
+            assert_eq!(error.class(), expected, "{error}");
+            match (error.hint(), hinted) {
+                (Some(found), Some(text)) => assert!(found.starts_with(text), "{found}"),
+                (found, expected) => assert_eq!(found, expected, "{error}"),
+            }
+        }
+    }
+}

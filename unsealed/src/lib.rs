@@ -12,6 +12,8 @@ mod error;
 mod package;
 mod setup;
 mod start;
+#[cfg(test)]
+mod testing;
 mod text;
 mod unpack;
 mod words;

@@ -144,9 +144,10 @@ impl Opened {
                 return Err(FormatError::UnsealedSlot { slot: slot.id.clone(), expected: slot.sha256, found: *found });
             }
         }
-        if let Some((size, expected)) = self.package.launcher {
+        // Its length was compared with the index when that was held to the metadata.
+        if let Some((_, expected)) = self.package.launcher {
             let (_, found) = measured.launcher;
-            if size != self.index.launcher_size || found != expected {
+            if found != expected {
                 return Err(FormatError::Digest { part: "launcher", expected, found });
             }
         }
@@ -244,6 +245,142 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::in_file;
+    use pspf_format::Class;
+    use pspf_tests::forge::key;
+    use pspf_tests::raw;
+    use pspf_tests::unsealed::{UnsealedSlot, metadata, package};
+    use serde_json::{Value, json};
+    use std::os::unix::fs::FileExt;
+
+    /// A package of two slots, of which the first is longer than a chunk, and what is signed of its launcher.
+    fn forged(launcher: &[u8], more: Value) -> Vec<u8> {
+        let large: Vec<u8> = (0..CHUNK as u32 + 5003).map(|number| (number % 251 + 1) as u8).collect();
+        let slots = [
+            UnsealedSlot::program("tool", &large),
+            UnsealedSlot::new("other", "other", "raw", 0o644, b"other".to_vec()),
+        ];
+        package(launcher, &metadata("{workenv}/tool", &slots, more), &slots, &key())
+    }
+
+    fn span_of(bytes: &[u8], span: Span) -> &[u8] {
+        &bytes[span.offset as usize..(span.offset + span.len) as usize]
+    }
+
+    /// The same with other bytes in the index, which nobody signed.
+    fn with_number(bytes: &[u8], at: usize, number: u64) -> Vec<u8> {
+        let mut index = raw::index(bytes);
+        raw::put(&mut index, at, &number.to_le_bytes());
+        raw::with_index(bytes, index)
+    }
+
+    /// Where the second slot's row of the table is.
+    fn second_row(bytes: &[u8]) -> usize {
+        usize::from_le_bytes(raw::index(bytes)[40..48].try_into().unwrap()) + 64
+    }
+
+    #[test]
+    fn every_part_is_measured_in_one_pass() {
+        let bytes = forged(b"a launcher", json!({}));
+        let file = in_file(&bytes);
+        let opened = Opened::open(&file).unwrap();
+        let measured = opened.check(&file).unwrap();
+        assert_eq!(measured.sha256, Sha256::of(&bytes));
+        assert_eq!(measured.launcher, (10, Sha256::of(b"a launcher")));
+        let slots: Vec<Sha256> = opened.package().slots.iter().map(|slot| slot.sha256).collect();
+        assert_eq!(measured.slots, slots);
+        assert_eq!(opened.signer().as_bytes(), key().public_key().as_bytes());
+        assert_eq!(opened.launcher(), Span { offset: 0, len: 10 });
+        let [stored, table, trailer] = opened.parts().map(|span| span_of(&bytes, span));
+        assert_eq!(stored[..2], [0x1f, 0x8b]);
+        assert_eq!((table.len(), trailer), (128, &bytes[bytes.len() - 8200..]));
+        let mut all = Vec::new();
+        each_chunk(&file, |at, chunk| {
+            assert_eq!((at, all.len() < bytes.len()), (all.len() as u64, true));
+            all.extend_from_slice(chunk);
+        })
+        .unwrap();
+        assert!(all == bytes);
+    }
+
+    #[test]
+    fn a_byte_that_is_not_what_was_signed_is_told_with_its_part() {
+        let launcher = *b"a launcher";
+        let signed = |size: u64, bytes: &[u8]| json!({"launcher": {"size": size, "checksum": format!("sha256:{}", raw::hex(&raw::sha256(bytes)))}});
+        let sound = forged(&launcher, signed(10, &launcher));
+        let opened = Opened::open(&in_file(&sound)).unwrap();
+        let slots: Vec<Span> = opened.package().slots.iter().map(|slot| slot.span).collect();
+        let changed = |at: u64| {
+            let mut bytes = sound.clone();
+            bytes[at as usize] ^= 1;
+            bytes
+        };
+        // Five bytes are between the slots.
+        let gap = slots[0].offset + slots[0].len + 1;
+        let row = second_row(&sound);
+        let unsigned = forged(&launcher, json!({}));
+        let at = |offset: u64| {
+            let mut bytes = sound.clone();
+            raw::put(&mut bytes, row + 16, &offset.to_le_bytes());
+            bytes
+        };
+        for (bytes, text) in [
+            (changed(slots[0].offset), "slot `program`"),
+            (changed(slots[0].offset + slots[0].len - 1), "slot `program`"),
+            (changed(slots[1].offset), "slot `other`"),
+            (changed(9), "launcher"),
+            (changed(gap), &format!("{gap:#x}")),
+            (forged(&launcher, signed(10, b"another one")), "launcher"),
+            (forged(&launcher, signed(9, &launcher)), "launcher_size"),
+            (with_number(&unsigned, 16, 9), "0x9"),
+            (with_number(&unsigned, 16, 17), "launcher_size"),
+            (at(slots[0].offset + slots[0].len - 1), "overlap"),
+            (at(slots[0].offset - 1), "overlap"),
+        ] {
+            let file = in_file(&bytes);
+            let checked = Opened::open(&file).and_then(|opened| opened.check_once(&file));
+            let error = checked.unwrap_err().to_string();
+            assert!(error.contains(text), "{error} for {text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_between_two_looks_is_noticed_once_and_for_all() {
+        let bytes = forged(b"a launcher", json!({}));
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let name = std::ffi::CString::new(path.path().to_str().unwrap()).unwrap();
+        for (part, what) in ["metadata", "slot table", "trailer"].iter().enumerate() {
+            path.as_file().write_all_at(&bytes, 0).unwrap();
+            let file = PackageFile::open(&name).unwrap();
+            let opened = Opened::open(&file).unwrap();
+            let span = opened.parts()[part];
+            let at = span.offset + span.len - 2;
+            path.as_file().write_all_at(&[!bytes[at as usize]], at).unwrap();
+            let error = opened.measure(&file).unwrap_err();
+            assert_eq!(error.class(), Class::Integrity, "{what}: {error}");
+            assert!(error.to_string().contains("changed"), "{what}: {error}");
+        }
+        // A start compares the whole file once, however often it tries.
+        path.as_file().write_all_at(&bytes, 0).unwrap();
+        let file = PackageFile::open(&name).unwrap();
+        let opened = Opened::open(&file).unwrap();
+        opened.check_once(&file).unwrap();
+        path.as_file().write_all_at(b"A", 0).unwrap();
+        opened.check_once(&file).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_zero_between_parts_is_told_with_its_place() {
+        let gap = Span { offset: 10, len: 10 };
+        let mut bytes = [0; 30];
+        (bytes[9], bytes[20]) = (1, 1);
+        assert_eq!(not_zero(gap, 0, &bytes), None);
+        bytes[17] = 1;
+        for (at, len) in [(0, 30), (12, 18), (17, 1), (15, 5)] {
+            assert_eq!(not_zero(gap, at as u64, &bytes[at..at + len]), Some(17), "{at}");
+        }
+        assert_eq!(not_zero(gap, 18, &bytes[18..]), None);
+    }
 
     #[test]
     fn parts_are_digested_across_chunks_and_what_is_between_them_is_known() {

@@ -163,3 +163,130 @@ fn execute(places: Places<'_>, caller: &Environment, text: &str, last: Option<Pa
     };
     Ok(command.run()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{metadata, slot};
+    use pspf_format::Class;
+    use serde_json::{Value, json};
+    use std::ffi::CString;
+
+    fn caller() -> Environment {
+        let mut environment = Environment::default();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        environment.set("PATH", &CString::new(path.as_bytes()).unwrap());
+        environment
+    }
+
+    /// A script, named as what `sh` reads: nothing is executed that was written by a process of many threads.
+    fn set_up_script(script: &str, lifecycle: &str, more: Value, workenv: &Path) -> Result<(), Error> {
+        let (file, mut slot) = slot(Vec::new(), script.as_bytes());
+        lifecycle.clone_into(&mut slot.lifecycle);
+        set_up(&metadata(more), &[slot], &[&file], workenv, &caller())
+    }
+
+    fn mode(path: PathBuf) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn commands_run_in_their_order_and_on_what_is_in_the_work_environment() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::set_permissions(outside.path(), Permissions::from_mode(0o700)).unwrap();
+        // Characters that mean something in patterns.
+        let workenv = tempfile::Builder::new().prefix("a[b]*?").tempdir().unwrap();
+        let inside = |name: &str| workenv.path().join(name);
+        let link = format!("ln -s '{}' {{workenv}}/made/link", outside.path().display());
+        let more = json!({
+            "workenv": {"directories": [
+                {"path": "{workenv}/tmp/inner", "mode": "1750"}, {"path": "plain"}, {"path": "odd", "mode": "rwx"}
+            ]},
+            "setup_commands": [
+                {"type": "write_file", "path": "{workenv}/made/deep/by", "content": "{package_name} {version} {slot:0}"},
+                {"type": "write_file", "path": "made/two.x", "content": ""},
+                {"type": "write_file", "path": "made/one.x", "content": ""},
+                {"type": "execute", "command": "sh {workenv}/target 'first word'"},
+                {"type": "enumerate_and_execute", "command": "sh target",
+                 "enumerate": {"path": "{workenv}/made", "pattern": "*.x"}},
+                {"type": "execute", "command": link},
+                {"type": "chmod", "path": "made/*", "mode": "4751"},
+            ],
+        });
+        let script = "pwd >>log; for word; do echo \"$word\" >>log; done";
+        set_up_script(script, "", more, workenv.path()).unwrap();
+        let here = format!("{}\n", workenv.path().canonicalize().unwrap().display());
+        let path = |name: &str| format!("{}\n", inside(name).display());
+        let expected = [&here[..], "first word\n", &here, &path("made/one.x"), &here, &path("made/two.x")].concat();
+        assert_eq!(fs::read_to_string(inside("log")).unwrap(), expected);
+        assert_eq!(fs::read_to_string(inside("made/deep/by")).unwrap(), "forged 1.5 {slot:0}");
+        for (name, expected) in
+            [("tmp/inner", 0o750), ("tmp", 0o700), ("plain", 0o700), ("odd", 0o700), ("made/one.x", 0o751)]
+        {
+            assert_eq!(mode(inside(name)), expected, "{name}");
+        }
+        assert_eq!(mode(outside.path().to_owned()), 0o700, "a link leads out, and is not followed");
+        assert!(inside("target").exists());
+    }
+
+    #[test]
+    fn what_only_the_setup_needs_is_gone_after_it() {
+        let workenv = tempfile::tempdir().unwrap();
+        let used = json!({"setup_commands": [{"type": "execute", "command": "sh target"}]});
+        set_up_script("echo used >made", "init", used, workenv.path()).unwrap();
+        assert!(workenv.path().join("made").exists() && !workenv.path().join("target").exists());
+    }
+
+    #[test]
+    fn nothing_runs_where_a_later_command_could_not_be_begun() {
+        for (second, class) in [
+            (json!({"type": "execute", "command": "a 'b"}), Class::Format),
+            (json!({"type": "execute", "command": " "}), Class::Format),
+            (json!({"type": "chmod", "path": "..", "mode": "7"}), Class::Format),
+            (json!({"type": "write_file", "path": "/x", "content": ""}), Class::Format),
+            (
+                json!({"type": "enumerate_and_execute", "command": "''", "enumerate": {"path": "", "pattern": "*"}}),
+                Class::Format,
+            ),
+            (
+                json!({"type": "enumerate_and_execute", "command": "a", "enumerate": {"path": "..", "pattern": "*"}}),
+                Class::Format,
+            ),
+        ] {
+            let workenv = tempfile::tempdir().unwrap();
+            let first = json!({"type": "execute", "command": "sh target"});
+            let told = second.to_string();
+            let more = json!({"setup_commands": [first, second]});
+            let error = set_up_script("echo x >made", "", more, workenv.path()).unwrap_err();
+            assert_eq!(error.class(), class, "{told}: {error}");
+            assert_eq!(fs::read_dir(workenv.path()).unwrap().count(), 0, "{told}");
+        }
+    }
+
+    #[test]
+    fn the_first_command_that_fails_ends_it() {
+        let workenv = tempfile::tempdir().unwrap();
+        let commands = ["sh target 0", "sh target 7", "sh target 0"];
+        let commands = commands.map(|command| json!({"type": "execute", "command": command}));
+        let more = json!({ "setup_commands": commands });
+        let error = set_up_script("echo x >>log; echo why; exit $1", "init", more, workenv.path()).unwrap_err();
+        assert_eq!(error.class(), Class::Exec);
+        assert!(error.to_string().contains("`sh target 7` ended with exit status: 7"), "{error}");
+        assert_eq!(fs::read_to_string(workenv.path().join("log")).unwrap(), "x\nx\n");
+        assert!(workenv.path().join("target").exists());
+        // What is not there has no mode, and what cannot be written is told.
+        let more = json!({"setup_commands": [{"type": "write_file", "path": "target/x", "content": ""}]});
+        let workenv = tempfile::tempdir().unwrap();
+        let error = set_up_script("", "", more, workenv.path()).unwrap_err();
+        assert!(error.to_string().contains("write_file"), "{error}");
+    }
+
+    #[test]
+    fn modes_are_octal_and_have_no_other_bits() {
+        for (text, expected) in
+            [("750", 0o750), ("0750", 0o750), ("6755", 0o755), ("1", 0o1), ("0", 0o700), ("", 0o700), ("9", 0o700)]
+        {
+            assert_eq!(octal(text), expected, "{text}");
+        }
+    }
+}

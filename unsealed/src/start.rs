@@ -142,3 +142,104 @@ pub(crate) fn program(word: &OsStr, workenv: &Path, environment: &Environment) -
     let found = own.into_iter().chain(others).find(|path| is_program(path));
     found.ok_or_else(|| Error::EntryMissing { program: path.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::in_file;
+    use pspf_tests::forge::key;
+    use pspf_tests::unsealed::{UnsealedSlot, metadata, package};
+    use serde_json::{Value, json};
+    use std::fs::{self, Permissions};
+
+    fn held(policy: Value, caller: &Environment) -> Result<(), Error> {
+        let slots = [UnsealedSlot::program("tool", b"")];
+        let bytes = package(b"", &metadata("{workenv}/tool", &slots, json!({ "policy": policy })), &slots, &key());
+        hold_to_policy(&Opened::open(&in_file(&bytes)).unwrap(), caller)
+    }
+
+    #[test]
+    fn a_package_starts_where_its_policy_says() {
+        let own = pspf_launcher::cache::current_platform().unwrap().to_string();
+        let mut caller = Environment::default();
+        caller.set("SET", c"");
+        for (policy, refused) in [
+            (json!({}), None),
+            (json!({"platforms": []}), None),
+            (json!({"platforms": [own]}), None),
+            (json!({"platforms": ["other_arch", own]}), None),
+            (json!({"platforms": ["other_arch"]}), Some("platform")),
+            (json!({"platforms": ["other_arch", "third_arch"]}), Some("platform")),
+            (json!({"refuse_root": false}), None),
+            (json!({"refuse_root": true}), Some("root").filter(|_| rustix::process::geteuid().is_root())),
+            (json!({"require_env": ["SET"]}), None),
+            (json!({"require_env": ["SET", "UNSET"]}), Some("`UNSET`")),
+        ] {
+            let told = policy.to_string();
+            let found = held(policy, &caller).err().map(|error| error.to_string());
+            match refused {
+                None => assert_eq!(found, None, "{told}"),
+                Some(text) => assert!(found.as_ref().is_some_and(|found| found.contains(text)), "{told}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_names_a_program_of_the_package_before_one_of_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let (workenv, path) = (folder.path().join("w"), folder.path().join("path"));
+        let write = |path: &Path, mode: u32| {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        };
+        for name in ["bin/tool", "bin/both", "both", "top"] {
+            write(&workenv.join(name), 0o701);
+        }
+        for name in ["bin/note", "other"] {
+            write(&workenv.join(name), 0o644);
+        }
+        fs::create_dir_all(workenv.join("bin/folder")).unwrap();
+        fs::create_dir_all(workenv.join("sub")).unwrap();
+        for name in ["tool", "top", "note", "other", "folder", "missing"] {
+            write(&path.join(name), 0o755);
+        }
+        let mut environment = Environment::default();
+        let value = format!("relative::/none:{}:/usr/bin", path.display());
+        environment.set("PATH", &CString::new(value).unwrap());
+        let inside = |name: &str| workenv.join(name);
+        let absolute = |name: &str| inside(name).into_os_string().into_string().unwrap();
+        for (word, expected) in [
+            ("tool", Some(inside("bin/tool"))),
+            ("both", Some(inside("bin/both"))),
+            ("top", Some(inside("top"))),
+            // What is no program is no such one.
+            ("note", Some(path.join("note"))),
+            ("other", Some(path.join("other"))),
+            ("folder", Some(path.join("folder"))),
+            ("missing", Some(path.join("missing"))),
+            ("none", None),
+            // A path is what it says, and where it says nothing the one in `bin`.
+            ("bin/note", Some(inside("bin/note"))),
+            ("./tool", Some(inside("bin/tool"))),
+            ("sub/tool", None),
+            ("./missing", None),
+            (&absolute("top"), Some(inside("top"))),
+            (&absolute("tool"), Some(inside("bin/tool"))),
+            (&absolute("note"), None),
+            (&absolute("folder"), None),
+            (&absolute("sub/tool"), None),
+            (&absolute("missing"), None),
+            ("/none/tool", None),
+        ] {
+            let found = program(OsStr::new(word), &workenv, &environment);
+            match expected {
+                Some(path) => assert_eq!(found.unwrap(), path, "{word}"),
+                None => assert!(matches!(found, Err(Error::EntryMissing { .. })), "{word}: {found:?}"),
+            }
+        }
+        // Without a `PATH` there are the package's own.
+        let found = program(OsStr::new("missing"), &workenv, &Environment::default());
+        assert!(found.is_err());
+    }
+}

@@ -83,3 +83,69 @@ impl Places<'_> {
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{metadata, slot};
+    use pspf_format::Operation;
+    use serde_json::json;
+
+    #[test]
+    fn placeholders_stand_for_what_they_name_and_others_for_themselves() {
+        let metadata = metadata(json!({}));
+        let (_, file) = slot(Vec::new(), b"");
+        let (_, tree) = slot(vec![Operation::Tar], b"");
+        let slots = [file, tree];
+        let places = Places { metadata: &metadata, slots: &slots, workenv: Path::new("/w") };
+        for (text, expected) in [
+            ("{workenv}/a {package_name}-{version}", "/w/a forged-1.5"),
+            // A slot of one file is that file, an archive is the directory that it is in.
+            ("{slot:0} {slot:1}tool", "/w/target /w/tool"),
+            ("{slot:2} {slot:01} {slot:} {slot:-1} {slot:+0}", "{slot:2} {slot:01} {slot:} {slot:-1} {slot:+0}"),
+            ("{} {none} {WORKENV} { workenv}", "{} {none} {WORKENV} { workenv}"),
+            ("{{workenv}} {x{version}", "{/w} {x1.5"),
+            ("{workenv", "{workenv"),
+            ("", ""),
+        ] {
+            assert_eq!(places.expand(text, true), OsString::from(expected), "{text}");
+        }
+        assert_eq!(places.expand("{slot:0} {workenv}", false), OsString::from("{slot:0} /w"));
+        // What is put in is not looked at again.
+        let odd = Places { workenv: Path::new("/{version} x"), ..places };
+        assert_eq!(odd.expand("{workenv}", true), OsString::from("/{version} x"));
+        assert_eq!(odd.words("{workenv}/a 'b {version}'", true).unwrap(), ["/{version} x/a", "b 1.5"]);
+        assert_eq!(odd.words("", true).unwrap(), [""; 0]);
+        assert!(odd.words("a 'b", true).unwrap_err().to_string().contains("a quote without its end"));
+    }
+
+    #[test]
+    fn a_path_stays_in_the_work_environment() {
+        let metadata = metadata(json!({}));
+        let places = Places { metadata: &metadata, slots: &[], workenv: Path::new("/w") };
+        for (text, expected) in
+            [("a/b", "/w/a/b"), ("{workenv}/a", "/w/a"), ("/w/a", "/w/a"), ("{workenv}", "/w"), ("./a..b", "/w/./a..b")]
+        {
+            assert_eq!(places.path_inside(text).unwrap(), Path::new(expected), "{text}");
+        }
+        for text in ["..", "a/../b", "/w/../w/a", "/x", "/wx", "{workenv}x", "{workenv}/.."] {
+            let error = places.path_inside(text).unwrap_err().to_string();
+            assert!(error.contains("leads out"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_those_of_the_reference_launcher() {
+        for (pattern, name, expected) in [
+            ("GONE_*", "GONE_A", true),
+            ("GONE_*", "GONE", false),
+            ("A?", "AB", true),
+            ("A[BC]", "AC", true),
+            ("A[BC]", "AD", false),
+            // What is no pattern names nothing.
+            ("A[", "A[", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

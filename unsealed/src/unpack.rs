@@ -164,3 +164,136 @@ fn copy(content: &mut dyn Read, file: &mut File, path: &Path, slot: &str) -> Res
 pub(crate) fn make_directories(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(path).map_err(Error::io("creating", path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::slot;
+    use pspf_format::{Class, Operation};
+    use tar::Header;
+
+    fn entry(kind: EntryType, path: &str, mode: u32, content: &[u8]) -> Vec<u8> {
+        let mut header = Header::new_ustar();
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        [header.as_bytes(), content, &vec![0; content.len().wrapping_neg() % 512]].concat()
+    }
+
+    fn unpack_all(entries: &[Vec<u8>], directory: &Path) -> Result<(), Error> {
+        let (file, slot) = slot(vec![Operation::Tar], &entries.concat());
+        unpack_slot(&file, &slot, directory)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn everything_has_the_mode_that_was_packed_and_no_more_rights() {
+        use EntryType::{Directory, Regular};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let entries = [
+            entry(Directory, "./", 0o755, b""),
+            entry(Directory, "./closed/", 0o555, b""),
+            entry(Directory, "closed/inner", 0o2511, b""),
+            entry(Regular, "old/", 0o750, b""),
+            entry(Regular, "./closed/inner/tool", 0o4711, b"tool"),
+            entry(Regular, "unlisted/note", 0o640, &[7; 1 << 18]),
+            entry(Regular, "note", 0o600, b"a long first"),
+            // The last of two stands.
+            entry(Regular, "note", 0o604, b"second"),
+            entry(Directory, "twice", 0o700, b""),
+            entry(Directory, "twice/", 0o770, b""),
+        ];
+        fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
+        unpack_all(&entries, path).unwrap();
+        for (name, expected) in [
+            ("", 0o700),
+            ("closed", 0o555),
+            ("closed/inner", 0o511),
+            ("old", 0o750),
+            ("closed/inner/tool", 0o711),
+            ("unlisted", 0o700),
+            ("unlisted/note", 0o640),
+            ("note", 0o604),
+        ] {
+            assert_eq!(mode(&path.join(name)), expected, "{name}");
+        }
+        assert!(path.join("old").is_dir() && path.join("twice").is_dir());
+        assert_eq!(fs::read(path.join("closed/inner/tool")).unwrap(), b"tool");
+        assert!(fs::read(path.join("unlisted/note")).unwrap() == [7; 1 << 18]);
+        assert_eq!(fs::read(path.join("note")).unwrap(), b"second");
+        // What is read-only can be removed.
+        fs::set_permissions(path.join("closed"), Permissions::from_mode(0o700)).unwrap();
+        fs::set_permissions(path.join("closed/inner"), Permissions::from_mode(0o700)).unwrap();
+    }
+
+    #[test]
+    fn a_single_file_goes_to_its_target() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, mut slot) = slot(Vec::new(), b"content");
+        (slot.target, slot.permissions) = (Some("a/b/tool".try_into().unwrap()), 0o751);
+        unpack_slot(&file, &slot, directory.path()).unwrap();
+        let path = directory.path().join("a/b/tool");
+        assert_eq!(fs::read(&path).unwrap(), b"content");
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o751, 0o700));
+    }
+
+    #[test]
+    fn what_is_wrong_is_the_archive_or_the_disk() {
+        use EntryType::{Directory, Link, Regular, Symlink};
+        let file = |path: &str| entry(Regular, path, 0o644, b"x");
+        let directory = |path: &str| entry(Directory, path, 0o755, b"");
+        for (entries, text) in [
+            (vec![file(".")], ""),
+            (vec![file("")], ""),
+            (vec![entry(Link, "a", 0o644, b"")], "a link"),
+            (vec![entry(Symlink, "a", 0o644, b"")], "a link"),
+            (vec![entry(EntryType::Fifo, "a", 0o644, b"")], "neither a file nor a directory"),
+            (vec![], "the archive is empty"),
+            (vec![file("a"), file("a/b")], "in one place"),
+            (vec![file("a"), directory("a")], "in one place"),
+            (vec![directory("a"), file("a")], "in one place"),
+        ] {
+            let to = tempfile::tempdir().unwrap();
+            let error = unpack_all(&entries, to.path()).unwrap_err();
+            assert!(error.to_string().contains(text), "{error}");
+            assert_eq!(error.class(), Class::Format, "{error}");
+        }
+        // A path that fits into no archive's limits, but not below this directory.
+        let mut to = tempfile::tempdir().unwrap().keep();
+        let root = to.clone();
+        while to.as_os_str().len() < 3900 {
+            to.push("d".repeat(100));
+        }
+        make_directories(&to).unwrap();
+        for entry in [file(&"f".repeat(99)), directory(&"f".repeat(99))] {
+            let name = entry[0..99].to_vec();
+            let inner = String::from_utf8(name).unwrap();
+            let deep = to.join(&inner[..50]);
+            make_directories(&deep).unwrap();
+            let error = unpack_all(&[entry], &deep).unwrap_err();
+            assert_eq!(error.class(), Class::Io, "{error}");
+        }
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn an_interrupted_read_is_tried_again() {
+        struct Interrupted(bool, io::ErrorKind);
+        impl Read for Interrupted {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0 = !self.0;
+                if self.0 { Err(self.1.into()) } else { (&b""[..]).read(buffer) }
+            }
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        let mut copied = |kind| copy(&mut Interrupted(false, kind), &mut file, Path::new("a"), "s");
+        copied(io::ErrorKind::Interrupted).unwrap();
+        assert!(copied(io::ErrorKind::InvalidData).is_err());
+    }
+}

@@ -85,3 +85,62 @@ fn split(entry: &[u8]) -> Option<(&OsStr, &OsStr)> {
     let (name, value) = entry.split_at(at);
     Some((OsStr::from_bytes(name), OsStr::from_bytes(value.get(1..)?)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::alone;
+    use std::fs;
+
+    fn command(program: &str, arguments: &[&str], directory: &Path) -> Command {
+        let mut environment = Environment::default();
+        environment.set("ONE", c"a=b");
+        environment.set("EMPTY", c"");
+        // What has no name no program can read.
+        environment.set("", c"x");
+        Command {
+            purpose: Purpose::Setup,
+            shown: "as it was written".to_owned(),
+            program: program.into(),
+            arguments: arguments.iter().map(OsString::from).collect(),
+            environment,
+            directory: directory.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_command_gets_its_environment_and_its_directory_alone() {
+        let _alone = alone();
+        let directory = tempfile::tempdir().unwrap();
+        command("/bin/cp", &["/proc/self/environ", "environment"], directory.path()).run().unwrap();
+        let mut found: Vec<String> = fs::read_to_string(directory.path().join("environment"))
+            .unwrap()
+            .split_terminator('\0')
+            .map(str::to_owned)
+            .collect();
+        found.sort();
+        assert_eq!(found, ["EMPTY=", "ONE=a=b"]);
+        // Nothing of its output is left there.
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_command_that_fails_tells_how_it_ended_and_what_it_said_last() {
+        let _alone = alone();
+        let directory = tempfile::tempdir().unwrap();
+        let failed = |program, arguments: &[&str]| match command(program, arguments, directory.path()).run() {
+            Err(Error::Command { purpose: Purpose::Setup, command, end, output }) => {
+                assert_eq!(command, "as it was written");
+                (end, output)
+            }
+            other => panic!("{other:?}"),
+        };
+        let (end, output) = failed("/bin/sh", &["-c", "echo one; echo two >&2; exit 3"]);
+        assert_eq!((&*end, &*output), ("ended with exit status: 3", "one\ntwo\n"));
+        let (_, output) = failed("/bin/sh", &["-c", "for i in 1 2 3 4 5 6; do printf '%01000d' $i; done; exit 3"]);
+        let expected: String = (1..=6).map(|number| format!("{number:01000}")).collect();
+        assert!(output == expected[6000 - 4096..]);
+        let (end, output) = failed("/none/at\nall", &[]);
+        assert!(end.starts_with("failed: executing `/none/at\\nall`: ") && output.is_empty(), "{end}");
+    }
+}

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use pspf_format::{Class, Shown};
+use rustix::io::Errno;
 
 /// How many lines of a failed command's output are shown.
 const LINES: usize = 20;
@@ -56,13 +57,15 @@ pub enum Purpose {
 impl Error {
     /// For what the file system says of this path.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        // What a library has wrapped says by itself no more than that something failed.
-        let bare = |source: io::Error| match source.get_ref().and_then(|wrapped| wrapped.source()) {
-            Some(inner) => match inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-                Some(number) => io::Error::from_raw_os_error(number),
-                None => source,
-            },
-            None => source,
+        // What a library has wrapped has lost its number, by which another place is tried, and has kept its kind.
+        let bare = |source: io::Error| {
+            let errno = match source.kind() {
+                io::ErrorKind::StorageFull => Errno::NOSPC,
+                io::ErrorKind::QuotaExceeded => Errno::DQUOT,
+                io::ErrorKind::ReadOnlyFilesystem => Errno::ROFS,
+                _ => return source,
+            };
+            if source.raw_os_error().is_some() { source } else { errno.into() }
         };
         move |source| Self::Io { action, path: path.to_owned(), source: bare(source) }
     }
@@ -122,3 +125,57 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn io(source: io::Error) -> Error {
+        Error::io("writing", Path::new("/a\nb"))(source)
+    }
+
+    #[test]
+    fn what_a_library_has_wrapped_is_told_as_the_system_said_it() {
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::ROFS] {
+            let bare = io::Error::from(errno);
+            let wrapped = io::Error::new(bare.kind(), format!("{bare} at path /a"));
+            assert_eq!(io(wrapped).to_string(), format!("writing `/a\\nb`: {bare}"));
+        }
+        // What still has its number keeps it, and what never had one its words.
+        assert!(matches!(io(Errno::PERM.into()), Error::Io { source, .. } if source.raw_os_error() == Some(1)));
+        assert_eq!(io(io::Error::other("odd")).to_string(), "writing `/a\\nb`: odd");
+    }
+
+    #[test]
+    fn each_error_says_what_to_do_where_there_is_something_to_do() {
+        let command = |purpose| Error::Command {
+            purpose,
+            command: "a b".to_owned(),
+            end: "ended".to_owned(),
+            output: (1..=25).map(|number| format!("{number}\n")).collect(),
+        };
+        let launcher = |error: pspf_launcher::Error| (error.class(), error.hint(), Error::from(error));
+        let (class, hint, elevated) = launcher(pspf_launcher::Error::ElevatedRights);
+        assert!(hint.is_some());
+        for (error, expected, hinted) in [
+            (elevated, class, hint),
+            (io(Errno::NOSPC.into()), Class::Io, Some("free some space")),
+            (io(Errno::ROFS.into()), Class::Io, None),
+            (command(Purpose::Setup), Class::Exec, Some("nothing was started")),
+            (command(Purpose::Shutdown), Class::Exec, None),
+            (Error::Nested, Class::Format, Some("PSPF_SETUP names")),
+            (Error::Gone { path: "/a\nb".into() }, Class::Entry, Some("`pspf cache remove --now FILE`")),
+        ] {
+            assert_eq!(error.class(), expected, "{error}");
+            match (error.hint(), hinted) {
+                (Some(found), Some(text)) => assert!(found.starts_with(text), "{found}"),
+                (found, expected) => assert_eq!(found, expected, "{error}"),
+            }
+        }
+        // The last lines alone.
+        let lines: String = (6..=25).map(|number| format!("\n  | {number}")).collect();
+        assert_eq!(command(Purpose::Setup).to_string(), format!("setup command `a b` ended{lines}"));
+        assert_eq!(command(Purpose::Shutdown).to_string(), format!("shutdown command `a b` ended{lines}"));
+        assert!(Error::Nested.to_string().ends_with("starts the package itself"));
+    }
+}

@@ -362,3 +362,6 @@ fn sync_each(path: &Path, room: &mut usize) -> io::Result<bool> {
 fn is_ours(found: &fs::Metadata) -> bool {
     found.uid() == 0 || found.uid() == rustix::process::geteuid().as_raw()
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ mod place;
 mod removal;
 mod sealed;
 mod slots;
+#[cfg(test)]
+mod testing;
 
 pub use command::Command;
 pub use error::{Error, Purpose};

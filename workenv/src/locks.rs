@@ -24,3 +24,20 @@ impl Locks<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::alone;
+
+    #[test]
+    fn a_lock_is_the_commands_own_as_long_as_they_are_started() {
+        let _alone = alone();
+        let file = tempfile::tempfile().unwrap();
+        let locks = Locks(vec![&file]);
+        let flags = || rustix::io::fcntl_getfd(&file).unwrap();
+        assert_eq!(flags(), FdFlags::CLOEXEC);
+        assert_eq!(locks.share(flags), FdFlags::empty());
+        assert_eq!(flags(), FdFlags::CLOEXEC);
+    }
+}

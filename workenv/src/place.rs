@@ -51,3 +51,52 @@ fn is_of_the_place(error: &std::io::Error) -> bool {
     let kinds = [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::ACCESS, Errno::PERM, Errno::IO];
     error.raw_os_error().is_some_and(|number| kinds.contains(&Errno::from_raw_os_error(number)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::os::unix::fs::DirBuilderExt;
+    use std::path::PathBuf;
+
+    /// Where work that fails once so was done, and what came of it.
+    fn tried(errno: Errno, path: impl Fn(&Path) -> PathBuf) -> (Vec<PathBuf>, Result<(), Error>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut caller = Environment::default();
+        for name in ["XDG_CACHE_HOME", "HOME", "TMPDIR"] {
+            let path = folder.path().join(name);
+            // Whatever the umask is, which other tests change.
+            std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+            caller.set(name, &CString::new(path.as_os_str().as_bytes()).unwrap());
+        }
+        let (first, places) = (Cell::new(true), RefCell::new(Vec::new()));
+        let done = in_first_place(&caller, |_, root| {
+            places.borrow_mut().push(root.strip_prefix(folder.path()).unwrap().to_owned());
+            let source = std::io::Error::from_raw_os_error(errno.raw_os_error());
+            let error = Error::Io { action: "writing", path: path(root), source };
+            Ok(if first.replace(false) { Err(error) } else { Ok(()) })
+        });
+        (places.into_inner(), done.map(drop))
+    }
+
+    #[test]
+    fn another_place_is_tried_for_what_another_place_could_change() {
+        let _alone = crate::testing::alone();
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::ACCESS, Errno::PERM, Errno::IO] {
+            let (places, done) = tried(errno, |root| root.join("env/a"));
+            let places: Vec<_> = places.iter().map(|place| place.to_str().unwrap()).collect();
+            assert_eq!(places, ["XDG_CACHE_HOME/pspf/v1", "HOME/.cache/pspf/v1"], "{errno}");
+            done.unwrap();
+        }
+        // Neither what is elsewhere nor what the package does is a matter of the place.
+        for (errno, path) in [(Errno::NOSPC, "/elsewhere"), (Errno::NOTDIR, "env/a"), (Errno::NAMETOOLONG, "env/a")] {
+            let (places, done) = tried(errno, |root| root.join(path));
+            assert_eq!(places.len(), 1);
+            let found = done.unwrap_err();
+            assert!(
+                matches!(&found, Error::Io { path: found, .. } if found.ends_with(path.trim_start_matches('/'))),
+                "{found}"
+            );
+        }
+    }
+}

@@ -152,3 +152,165 @@ fn disk_usage(path: &Path) -> u64 {
     let below: u64 = below.into_iter().flatten().flatten().map(|entry| disk_usage(&entry.path())).sum();
     found.blocks() * 512 + below
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::ready;
+    use crate::testing::alone;
+    use pspf_launcher::Environment;
+    use std::fs::File;
+    use std::process::{Child, Command};
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn id(name: &str) -> Sha256 {
+        Sha256::of(name.as_bytes())
+    }
+
+    /// A work environment with a file and a directory.
+    fn made(cache: &Path, id: Sha256) -> PathBuf {
+        let made = ready::<Error>(cache, id, &Environment::default(), |path, _| {
+            fs::create_dir(path.join("folder")).unwrap();
+            fs::write(path.join("folder/file"), [7; 50_000]).unwrap();
+            fs::write(path.join("tool"), [7; 5000]).unwrap();
+            Ok(())
+        });
+        made.unwrap().path
+    }
+
+    /// What `du` counts.
+    fn bytes_of(workenv: &Path) -> u64 {
+        let blocks = |name: &str| fs::metadata(workenv.join(name)).unwrap().blocks();
+        512 * (blocks("") + blocks("folder") + blocks("folder/file") + blocks("tool"))
+    }
+
+    fn used_at(cache: &Path, id: Sha256, then: SystemTime) {
+        let record = File::options().write(true).open(Folder::new(cache, id).record()).unwrap();
+        record.set_modified(then).unwrap();
+    }
+
+    fn left(cache: &Path) -> usize {
+        fs::read_dir(cache.join("env")).unwrap().count()
+    }
+
+    /// A program that runs for as long as it is let.
+    struct Sleep(Child);
+
+    impl Sleep {
+        fn new(command: &mut Command) -> Self {
+            Self(command.spawn().unwrap())
+        }
+    }
+
+    impl Drop for Sleep {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn sleep() -> Command {
+        let mut command = Command::new("/bin/sleep");
+        command.arg("60").env_clear().current_dir("/");
+        command
+    }
+
+    #[test]
+    fn work_environments_are_listed_with_what_they_take() {
+        let _alone = alone();
+        let cache = tempfile::tempdir().unwrap();
+        assert!(list_workenvs(cache.path()).is_empty());
+        let mut ids = [id("one"), id("two"), id("three")];
+        ids.sort();
+        let paths = ids.map(|id| made(cache.path(), id));
+        let then = SystemTime::now() - DAY;
+        used_at(cache.path(), ids[1], then);
+        // One that was left half made is none.
+        fs::create_dir(cache.path().join("env").join(format!("{}-dead", id("four")))).unwrap();
+        fs::write(cache.path().join("env/other"), "").unwrap();
+        let listed = list_workenvs(cache.path());
+        let found: Vec<_> = listed.iter().map(|one| (one.id, one.path.clone(), one.bytes)).collect();
+        let expected: Vec<_> =
+            ids.into_iter().zip(paths).map(|(id, path)| (id, path.clone(), bytes_of(&path))).collect();
+        assert_eq!(found, expected);
+        assert!(bytes_of(&found[0].1) >= 55_000);
+        assert_eq!(listed[1].last_used, then);
+    }
+
+    #[test]
+    fn what_was_not_used_for_long_is_removed_and_nothing_else() {
+        let _alone = alone();
+        let cache = tempfile::tempdir().unwrap();
+        let ids = ["one", "two", "three", "four"].map(id);
+        let paths = ids.map(|id| made(cache.path(), id));
+        let now = SystemTime::now();
+        // One more was noted by a clock that went wrong.
+        for (id, then) in ids.into_iter().zip([now - 3 * DAY, now - 2 * DAY, now, now + DAY]) {
+            used_at(cache.path(), id, then);
+        }
+        let bytes = paths.each_ref().map(|path| bytes_of(path));
+        let remove = |only, unused_for| {
+            let removed = remove_workenvs(cache.path(), only, unused_for).unwrap();
+            (removed.workenvs, removed.bytes, removed.kept)
+        };
+        assert_eq!(remove(Some(id("none")), DAY), (0, 0, 0));
+        assert_eq!(remove(Some(ids[2]), DAY), (0, 0, 1));
+        assert_eq!(remove(Some(ids[2]), Duration::ZERO), (1, bytes[2], 0));
+        assert_eq!(remove(None, 4 * DAY), (0, 0, 3));
+        assert_eq!(left(cache.path()), 9);
+        assert_eq!(remove(None, DAY), (2, bytes[0] + bytes[1], 1));
+        assert!(paths[3].join("tool").exists());
+        assert_eq!(remove(None, Duration::ZERO), (1, bytes[3], 0));
+        assert_eq!(left(cache.path()), 0);
+    }
+
+    #[test]
+    fn what_a_program_runs_in_or_speaks_of_stays() {
+        let _alone = alone();
+        let cache = tempfile::tempdir().unwrap();
+        let one = id("one");
+        let path = made(cache.path(), one);
+        let remove = || {
+            let removed = remove_workenvs(cache.path(), None, Duration::ZERO).unwrap();
+            (removed.workenvs, removed.kept)
+        };
+        for user in [sleep().current_dir(path.join("folder")), sleep().env("HERE", path.join("folder"))] {
+            let _user = Sleep::new(user);
+            assert!(is_used(&path));
+            assert_eq!(remove(), (0, 1));
+            assert!(path.join("tool").exists());
+        }
+        // Also where somebody sets it up at this moment.
+        let turn = Folder::new(cache.path(), one).turn_now();
+        assert_eq!(remove(), (0, 1));
+        drop(turn);
+        assert!(!is_used(&path));
+        assert_eq!(remove(), (1, 0));
+    }
+
+    #[test]
+    fn what_was_left_half_made_is_removed_unless_somebody_is_at_work() {
+        let _alone = alone();
+        let cache = tempfile::tempdir().unwrap();
+        let folder = Folder::new(cache.path(), id("one"));
+        let workenv = made(cache.path(), id("one"));
+        fs::remove_file(folder.record()).unwrap();
+        let bytes = bytes_of(&workenv);
+        let remove = || {
+            let removed = remove_workenvs(cache.path(), None, Duration::ZERO).unwrap();
+            (removed.workenvs, removed.bytes, removed.kept)
+        };
+        let held = File::open(&workenv).unwrap();
+        rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert_eq!(remove(), (0, 0, 1));
+        drop(held);
+        assert_eq!(remove(), (1, bytes, 0));
+        assert_eq!(left(cache.path()), 0);
+        // A record whose work environment is gone already.
+        let workenv = made(cache.path(), id("one"));
+        fs::remove_dir_all(workenv).unwrap();
+        assert_eq!(remove(), (1, 0, 0));
+        assert_eq!(left(cache.path()), 0);
+    }
+}
