@@ -12,6 +12,7 @@ use crate::extract_command::ExtractArgs;
 use crate::inspect_command::InspectArgs;
 use crate::key_command::KeyArgs;
 use crate::launcher_command::LauncherArgs;
+use crate::python::PythonArgs;
 use crate::run_command::RunArgs;
 use crate::verify_command::VerifyArgs;
 
@@ -69,9 +70,10 @@ pub(crate) struct PassphraseArgs {
 
 /// Pack an application into one signed file that runs
 ///
-/// PATH is a manifest (`pspf.toml`, or the JSON manifest of the reference builders), a directory that holds one, a bare
-/// directory (then `--exec` names the program in it) or a bare executable. The package is written beside its destination, read back and verified, and then renamed: a
-/// failure leaves nothing behind, and a package that was there before stays as it was.
+/// PATH is a manifest (`pspf.toml`, or the JSON manifest of the reference builders), a directory that holds one, a Python
+/// project (`pyproject.toml`) or a file of requirements, a bare directory (then `--exec` names the program in it) or a bare
+/// executable. The package is written beside its destination, read back and verified, and then renamed: a failure leaves
+/// nothing behind, and a package that was there before stays as it was.
 #[derive(Args, Debug, Default)]
 #[command(after_help = "\
 Examples:
@@ -79,6 +81,8 @@ Examples:
   pspf pack ./dist --exec bin/tool -o tool.psp  a directory; `bin/tool` in it is started
   pspf pack ./tool --key release.key            one executable, signed
   pspf pack ./tool --run -- --help              pack, then start it with `--help`
+  pspf pack ./project --python-prefix ~/python  a Python project with its dependencies and a CPython
+  pspf pack --python httpie --entry http        something on the package index
 
 A manifest, every path relative to it:
   [package]
@@ -114,6 +118,8 @@ pub(crate) struct PackArgs {
     pub(crate) key: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseArgs,
+    #[command(flatten)]
+    pub(crate) python: PythonArgs,
     /// Program to start, relative to a bare directory
     #[arg(long, value_name = "REL")]
     pub(crate) exec: Option<String>,

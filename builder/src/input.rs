@@ -10,6 +10,7 @@ use pspf_format::{Class, Package, PackageWord};
 use crate::args::PackArgs;
 use crate::failure::{At, Failure, shown};
 use crate::manifest::{FILE_NAME, Manifest, PackageTable, RunTable, SlotTable};
+use crate::python;
 use crate::workplace::Workplace;
 
 /// A manifest, and the directory that its paths are relative to.
@@ -33,22 +34,28 @@ const SLOT: &str = "app";
 impl Input {
     /// Finds out what was given.
     pub(crate) fn find(args: &PackArgs) -> anyhow::Result<Self> {
+        if let Some(requirement) = &args.python.python {
+            if args.path != Path::new(".") {
+                return Failure::usage(format!("`--python` names the application, and so does {}", shown(&args.path)))
+                    .hint("leave one of them out")
+                    .err();
+            }
+            return python::of_index(requirement, &args.python);
+        }
         let path = &args.path;
         let metadata = path.metadata().at("reading", path)?;
         if metadata.is_dir() {
             let manifest = path.join(FILE_NAME);
+            if manifest.exists() || args.exec.is_some() {
+                args.python.hold_to_none()?;
+            }
             return match (&args.exec, manifest.exists()) {
                 (None, true) => Self::manifest(manifest, path),
+                (None, false) if path.join(python::FILE_NAME).is_file() => python::of_folder(path, &args.python),
                 (None, false) => {
-                    let failure =
-                        Failure::usage(format!("{} holds no `{FILE_NAME}`, and `--exec` is not given", shown(path)));
-                    let project = std::fs::read_to_string(path.join("pyproject.toml")).unwrap_or_default();
-                    let hint = if project.contains("[tool.flavor") {
-                        "it is a project of flavorpack: `flavor pack` it, then `pspf convert` the package"
-                    } else {
-                        "name the program in it: `pspf pack DIRECTORY --exec bin/PROGRAM`"
-                    };
-                    failure.hint(hint).err()
+                    Failure::usage(format!("{} holds no `{FILE_NAME}`, and `--exec` is not given", shown(path)))
+                        .hint("name the program in it: `pspf pack DIRECTORY --exec bin/PROGRAM`")
+                        .err()
                 }
                 (Some(_), true) => {
                     Failure::usage(format!("{} holds a `{FILE_NAME}`, which names the program", shown(path)))
@@ -58,6 +65,14 @@ impl Input {
                 (Some(exec), false) => Self::directory(path, exec),
             };
         }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name == python::FILE_NAME || name == "uv.lock" {
+            return python::of_folder(path.parent().unwrap_or(Path::new("")), &args.python);
+        }
+        if name.ends_with(".txt") {
+            return python::of_requirements(path, &args.python);
+        }
+        args.python.hold_to_none()?;
         if let Some(exec) = &args.exec {
             return Failure::usage(format!(
                 "`--exec {}` belongs to a directory, {} is none",

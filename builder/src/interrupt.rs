@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -12,6 +13,8 @@ use signal_hook::iterator::Signals;
 
 /// The files to remove if a signal ends this program.
 static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// The process group of a command that is running for us; 0 where there is none.
+static GROUP: AtomicI32 = AtomicI32::new(0);
 /// Whether somebody waits for signals.
 static WATCHER: OnceLock<io::Result<()>> = OnceLock::new();
 
@@ -48,6 +51,21 @@ pub(crate) fn conclude<T>(path: &Path, action: impl FnOnce() -> T) -> T {
     outcome
 }
 
+/// Runs a command that writes temporary files, with all that it starts; a signal ends them too.
+pub(crate) fn output(command: &mut std::process::Command) -> io::Result<std::process::Output> {
+    use std::os::unix::process::CommandExt;
+    prepare()?;
+    let child = {
+        let _waits = temporary();
+        let child = command.process_group(0).spawn()?;
+        GROUP.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
+        child
+    };
+    let output = child.wait_with_output();
+    GROUP.store(0, Ordering::SeqCst);
+    output
+}
+
 fn watch() -> io::Result<()> {
     // Whoever ignores a signal, as `nohup` does, wants it ignored here too.
     let ignored = ignored();
@@ -57,6 +75,11 @@ fn watch() -> io::Result<()> {
         let Ok(mut signals) = signals.recv() else { return };
         for signal in &mut signals {
             let known = temporary();
+            // What was started for us goes first: it would go on writing.
+            if let Some(group) = rustix::process::Pid::from_raw(GROUP.load(Ordering::SeqCst)) {
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+                thread::sleep(std::time::Duration::from_millis(20));
+            }
             for path in known.iter() {
                 let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
             }

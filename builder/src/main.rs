@@ -42,6 +42,7 @@ mod paths;
 mod plan;
 mod program;
 mod pyc;
+mod python;
 mod readback;
 mod reference_manifest;
 mod reference_package;

@@ -47,7 +47,7 @@ pub(crate) struct RunTable {
 }
 
 /// `[run.env]`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EnvTable {
     #[serde(default)]
@@ -61,7 +61,7 @@ pub(crate) struct EnvTable {
 }
 
 /// `[[slot]]`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SlotTable {
     pub(crate) id: String,

@@ -98,8 +98,6 @@ fn the_manifest_of_their_builders_is_packed() {
 #[test]
 fn what_cannot_be_converted_is_told() {
     let sandbox = Sandbox::new(Who::Caller);
-    sandbox.write("project/pyproject.toml", "[project]\nname = 'p'\n[tool.flavor]\n");
-    Run::pspf(&sandbox, ["pack", "project"]).fails("USAGE").stderr_part("`pspf convert` the package").run();
     let (private, _) = sandbox.key(1);
     let convert = || Run::pspf(&sandbox, ["convert", "old.psp", "-o", "new.psp", "--key"]).arg(&private);
     let slots = [UnsealedSlot::program("tool", b"#!/bin/sh\necho ran\n")];

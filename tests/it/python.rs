@@ -16,9 +16,9 @@ const PROGRAM: &str = "import json,ssl,asyncio;print('ok')";
 
 /// The interpreter of this machine.
 pub(crate) struct Python {
-    prefix: PathBuf,
-    program: PathBuf,
-    stdlib: PathBuf,
+    pub(crate) prefix: PathBuf,
+    pub(crate) program: PathBuf,
+    pub(crate) stdlib: PathBuf,
 }
 
 impl Python {

@@ -1,0 +1,267 @@
+//! From a Python project to a manifest: the interpreter, the dependencies and the application, each a slot of its own, so
+//! that what many packages share is extracted once and a new version of the application ships alone.
+//!
+//! All of it happens here and now, with the tools that Python people use; where the package runs, nothing is installed,
+//! compiled or fetched.
+
+mod compile;
+mod elf;
+mod entry;
+mod installed;
+mod project;
+mod relocatable;
+mod resolve;
+mod runtime;
+mod tool;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::failure::{At, Failure, shown};
+use crate::input::{Input, legal_name};
+use crate::manifest::{EnvTable, Manifest, PackageTable, RunTable, SlotTable};
+use crate::workplace::Workplace;
+use entry::Script;
+use installed::Installed;
+pub(crate) use project::FILE_NAME;
+use project::{Options, Project};
+use runtime::Runtime;
+use tool::Tool;
+
+/// The slots' ids.
+const PYTHON: &str = "python";
+const DEPENDENCIES: &str = "deps";
+const APP: &str = "app";
+
+/// What can be said about a Python application.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct PythonArgs {
+    /// Pack this from the package index, as `NAME` or `NAME==V`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) python: Option<String>,
+    /// The CPython to pack: its prefix, or a python-build-standalone archive
+    #[arg(long, value_name = "DIR")]
+    pub(crate) python_prefix: Option<PathBuf>,
+    /// The console script to start, where there are several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) entry: Option<String>,
+    /// Build dependencies that come without a wheel, by running their own code
+    #[arg(long)]
+    pub(crate) build_sdists: bool,
+}
+
+impl PythonArgs {
+    /// Fails where something is said of a Python application and there is none.
+    pub(crate) fn hold_to_none(&self) -> anyhow::Result<()> {
+        let said = [
+            (self.python_prefix.is_some(), "--python-prefix"),
+            (self.entry.is_some(), "--entry"),
+            (self.build_sdists, "--build-sdists"),
+        ];
+        match said.into_iter().find(|(is_said, _)| *is_said) {
+            Some((_, option)) => {
+                refuse(format!("`{option}` belongs to a Python application"), "leave it out, or name a Python project")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the application is.
+enum Subject {
+    /// A folder with a `pyproject.toml`.
+    Project(Box<Project>),
+    /// Something on the package index.
+    Index(String),
+    /// A file of requirements.
+    Requirements(PathBuf),
+}
+
+/// The manifest of a project folder.
+pub(crate) fn of_folder(folder: &Path, args: &PythonArgs) -> anyhow::Result<Input> {
+    let project = Project::read(folder)?;
+    let options = project.options.clone();
+    make(Subject::Project(Box::new(project)), &options, args)
+}
+
+/// The manifest of something on the package index.
+pub(crate) fn of_index(requirement: &str, args: &PythonArgs) -> anyhow::Result<Input> {
+    make(Subject::Index(requirement.to_owned()), &Options::default(), args)
+}
+
+/// The manifest of a requirements file.
+pub(crate) fn of_requirements(file: &Path, args: &PythonArgs) -> anyhow::Result<Input> {
+    let file = file.canonicalize().at("opening", file)?;
+    make(Subject::Requirements(file), &Options::default(), args)
+}
+
+fn make(subject: Subject, options: &Options, args: &PythonArgs) -> anyhow::Result<Input> {
+    let workplace = Workplace::new()?;
+    let work = workplace.path();
+    let prefix = args.python_prefix.clone().or_else(|| options.prefix.clone());
+    let runtime = Runtime::stage(prefix.as_deref(), work)?;
+    let tool = Tool::find(&runtime, work, args.build_sdists || options.build_sdists)?;
+    let mut notes = Vec::new();
+    let (deps, app) = (work.join(DEPENDENCIES), work.join(APP));
+    let folder = match &subject {
+        Subject::Project(project) => project.folder.clone(),
+        Subject::Requirements(file) => file.parent().unwrap_or(Path::new("/")).to_owned(),
+        Subject::Index(_) => work.to_owned(),
+    };
+    let identity = install(&subject, &tool, [&deps, &app], &folder, &mut notes)?;
+    fs::create_dir_all(&app).at("creating", &app)?;
+    let found = Installed::tidy(&[&deps, &app], work)?;
+    let ignored = options.env.set.keys().filter(|name| name.starts_with("PYTHON"));
+    notes.extend(ignored.map(|name| format!("`{name}` does not reach the interpreter, which is isolated (`-I`)")));
+    let wanted = args.entry.as_deref().or(options.entry.as_deref());
+    let (own, scripts) = own(&found, identity.as_deref(), wanted)?;
+    let folder_name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let name = options.name.as_deref().or(own.map(|own| own.name.as_str())).unwrap_or(&folder_name);
+    entry::write(&app, &scripts, wanted, name)?;
+    runtime.finish(&[&deps, &app], &mut notes)?;
+    for tree in [&runtime.path, &deps, &app].into_iter().filter(|tree| tree.exists()) {
+        compile::compile(&runtime, tree)?;
+    }
+    let version = own.map_or_else(|| "0.0.0".to_owned(), |distribution| distribution.version.clone());
+    let package = PackageTable {
+        name: legal_name(name),
+        version: options.version.clone().unwrap_or(version),
+        description: options.description.clone(),
+    };
+    let has_deps = deps.exists();
+    let mut slots = vec![(PYTHON, runtime.path.clone())];
+    slots.extend(has_deps.then_some((DEPENDENCIES, deps)));
+    slots.push((APP, app));
+    let slots = slots.into_iter().map(|(id, source)| SlotTable { id: id.to_owned(), source, ..SlotTable::default() });
+    let run = RunTable {
+        command: vec![
+            format!("{{slot:{PYTHON}}}/bin/{}", runtime.program),
+            "-I".to_owned(),
+            "-B".to_owned(),
+            format!("{{slot:{APP}}}/{}", entry::FILE),
+        ],
+        env: environment(options, has_deps, &runtime.program),
+        ..RunTable::default()
+    };
+    let slots = slots
+        .chain(options.slots.iter().map(|slot| SlotTable { source: folder.join(&slot.source), ..slot.clone() }))
+        .collect();
+    notes.extend(options.ignored.iter().cloned());
+    let mut input = Input::of(Manifest { package, run, slots }, None);
+    input.notes = notes;
+    input.staging = Some(workplace.into());
+    Ok(input)
+}
+
+/// Installs the dependencies and the application, and returns the name of the latter, where it has one.
+fn install(
+    subject: &Subject,
+    tool: &Tool,
+    [deps, app]: [&Path; 2],
+    folder: &Path,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Option<String>> {
+    match subject {
+        Subject::Project(project) => {
+            let wheel = tool.build(&project.folder)?;
+            let wanted = if folder.join("uv.lock").is_file() {
+                tool.export(folder)?
+            } else if project.options.needs_lock {
+                return refuse(
+                    format!("{} says where dependencies are in `[tool.uv]`, and has no `uv.lock`", shown(folder)),
+                    "`uv lock` in this folder; the index alone would give others",
+                );
+            } else {
+                let today = "the dependencies are those of today; `uv lock` fixes them";
+                notes.push(format!("{} has no `uv.lock`: {today}", shown(folder)));
+                let all = tool.resolve(&[format!("{} @ file://{}", wheel.name, wheel.path.display())], folder)?;
+                all.split(&wheel.name).1
+            };
+            tool.install(&wanted, deps, folder)?;
+            tool.install_wheel(&wheel.path, app)?;
+            Ok(Some(wheel.name))
+        }
+        Subject::Index(requirement) => {
+            let name = resolve::name_of(requirement);
+            let (own, others) = tool.resolve(std::slice::from_ref(requirement), folder)?.split(&name);
+            tool.install(&others, deps, folder)?;
+            tool.install(&own, app, folder)?;
+            Ok(Some(name))
+        }
+        Subject::Requirements(file) => {
+            let text = fs::read_to_string(file).at("reading", file)?;
+            if resolve::is_hashed(&text)? {
+                tool.install_file(file, deps, folder)?;
+            } else {
+                tool.install(&tool.resolve_file(file, folder)?, deps, folder)?;
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// The distribution that is the application, and the scripts that can start: its own, or, in a mere list, all of them.
+fn own<'a>(
+    found: &'a [Installed],
+    identity: Option<&str>,
+    wanted: Option<&str>,
+) -> anyhow::Result<(Option<&'a Installed>, Vec<Script>)> {
+    if let Some(own) = identity.and_then(|name| found.iter().find(|distribution| distribution.is(name))) {
+        return Ok((Some(own), entry::scripts(&own.info)?));
+    }
+    let (mut own, mut all) = (None, Vec::new());
+    for distribution in found {
+        let scripts = entry::scripts(&distribution.info)?;
+        let is_wanted = scripts.iter().any(|script| Some(script.name.as_str()) == wanted);
+        own = own.or(is_wanted.then_some(distribution));
+        all.extend(scripts);
+    }
+    Ok((own, all))
+}
+
+/// What the application sees, and every Python that it starts by `sys.executable`. The project's own rules come last.
+fn environment(options: &Options, has_deps: bool, program: &str) -> EnvTable {
+    let unset = ["PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP"].map(str::to_owned).into();
+    let mut env = EnvTable { unset, ..EnvTable::default() };
+    let path = if has_deps { format!("{{slot:{APP}}}:{{slot:{DEPENDENCIES}}}") } else { format!("{{slot:{APP}}}") };
+    for (name, value) in [
+        (runtime::PATH_VARIABLE, path),
+        (installed::PROGRAM_VARIABLE, format!("{{slot:{PYTHON}}}/bin/{program}")),
+        ("PYTHONNOUSERSITE", "1".to_owned()),
+        // Byte code is there; root could write it into what is shared.
+        ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
+    ] {
+        env.set.insert(name.to_owned(), value);
+    }
+    let own = &options.env;
+    env.set.extend(own.set.iter().map(|(name, value)| (name.clone(), value.clone())));
+    env.map.extend(own.map.iter().map(|(name, value)| (name.clone(), value.clone())));
+    env.unset.extend(own.unset.iter().cloned());
+    env.pass.extend(own.pass.iter().cloned());
+    env
+}
+
+/// Every regular file of a tree, in the order of the names.
+fn each_file(tree: &Path, look: &mut dyn FnMut(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(tree).at("reading", tree)? {
+        paths.push(entry.at("reading", tree)?.path());
+    }
+    paths.sort();
+    for path in paths {
+        let found = path.symlink_metadata().at("reading", &path)?;
+        if found.is_dir() {
+            each_file(&path, look)?;
+        } else if found.is_file() {
+            look(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// A failure of a step, with what to do about it.
+fn refuse<T>(text: impl Into<String>, hint: &str) -> anyhow::Result<T> {
+    Failure::usage(text).hint(hint).err()
+}

@@ -1,0 +1,160 @@
+//! Takes the place where an interpreter was built or installed out of it.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use memchr::memmem;
+
+use super::each_file;
+use super::elf::run_paths;
+use crate::failure::{At, Failure, shown};
+
+/// What stands for the prefix where it is known only at run time.
+const MARK: &str = "@PREFIX@";
+/// What follows the table of `sysconfig`: its paths become those of where the interpreter is.
+const TAIL: &str = "\nimport sys as _sys\n\nfor _key, _value in build_time_vars.items():\n    \
+    if isinstance(_value, str):\n        build_time_vars[_key] = _value.replace(\"@PREFIX@\", _sys.base_prefix)\n";
+
+/// Changes the copy of `prefix` that is in `tree`.
+pub(super) fn relocate(tree: &Path, prefix: &Path) -> anyhow::Result<()> {
+    let mut places: Vec<PathBuf> = vec![prefix.to_owned()];
+    // A distribution's own place is the same everywhere, and too short a word to be looked for.
+    places.retain(|place| !["/", "/usr", "/usr/local"].iter().any(|common| place == Path::new(common)));
+    let mut tables = Vec::new();
+    each_file(tree, &mut |path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("_sysconfigdata") && name.ends_with(".py") {
+            places.extend(build_folders(&fs::read_to_string(path).at("reading", path)?));
+            tables.push(path.to_owned());
+        }
+        Ok(())
+    })?;
+    places.sort();
+    places.dedup();
+    for path in &tables {
+        let mut text = fs::read_to_string(path).at("reading", path)?;
+        for place in places.iter().rev() {
+            let mark = if place == prefix { MARK } else { "/build" };
+            text = text.replace(&*place.to_string_lossy(), mark);
+        }
+        fs::write(path, text + TAIL).at("writing", path)?;
+    }
+    each_file(tree, &mut |path| {
+        let mut bytes = fs::read(path).at("reading", path)?;
+        let mut changed = false;
+        if bytes.starts_with(b"\x7fELF") {
+            let depth = path.strip_prefix(tree).unwrap_or(path).components().count().saturating_sub(1);
+            let done = look_beside(&mut bytes, prefix, depth);
+            changed = done.map_err(|reason| Failure::usage(format!("{}: {reason}", shown(path))))?;
+        }
+        for place in &places {
+            changed |= blank(&mut bytes, place);
+        }
+        if !changed {
+            return Ok(());
+        }
+        let mode = path.metadata().at("reading", path)?.permissions();
+        fs::write(path, bytes).at("writing", path)?;
+        fs::set_permissions(path, mode).at("setting the mode of", path)
+    })
+}
+
+/// Where the sources were when it was built.
+fn build_folders(table: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for line in table.lines() {
+        let Some((key, value)) = line.split_once(':') else { continue };
+        let key = key.trim_matches([' ', '{', '\'', '"']);
+        let value = value.trim_matches([' ', ',', '\'', '"', '}']);
+        if ["abs_builddir", "abs_srcdir"].contains(&key) && value.starts_with('/') && value.len() > 8 {
+            found.push(value.into());
+        }
+    }
+    found
+}
+
+/// Writes a path of the same length in the place of another, which is nowhere any more: nothing moves. Its last name stays:
+/// linkers let a shorter text, such as a version, be the end of a longer one.
+fn blank(bytes: &mut [u8], place: &Path) -> bool {
+    let needle = place.as_os_str().as_bytes();
+    let name = needle.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    let found: Vec<usize> = memmem::find_iter(bytes, needle).collect();
+    for start in &found {
+        for (position, byte) in bytes.get_mut(*start..start + name).unwrap_or_default().iter_mut().enumerate() {
+            *byte = b"/nowhere".get(position).copied().unwrap_or(b'/');
+        }
+    }
+    !found.is_empty()
+}
+
+/// Lets an object look for its libraries beside it, in place of below the prefix. `depth` folders are above it.
+fn look_beside(bytes: &mut [u8], prefix: &Path, depth: usize) -> Result<bool, String> {
+    let mut changed = false;
+    for text in run_paths(bytes) {
+        let parts: Vec<String> = text.value.split(':').filter_map(|part| beside(part, prefix, depth)).collect();
+        let new = parts.join(":");
+        if new == text.value {
+            continue;
+        }
+        if new.len() > text.value.len() {
+            return Err(format!(
+                "it looks for libraries in `{}`, and there is no room for `{new}`",
+                text.value.escape_debug()
+            ));
+        }
+        let room = bytes.get_mut(text.offset..text.offset + text.value.len()).unwrap_or_default();
+        for (position, byte) in room.iter_mut().enumerate() {
+            *byte = new.as_bytes().get(position).copied().unwrap_or(0);
+        }
+        changed = true;
+    }
+    Ok(changed)
+}
+
+/// One of the paths; `None` for one that leads to where others may put something.
+fn beside(part: &str, prefix: &Path, depth: usize) -> Option<String> {
+    if part.starts_with("$ORIGIN") || part.starts_with("${ORIGIN}") {
+        return Some(part.to_owned());
+    }
+    let inside = Path::new(part).strip_prefix(prefix).ok()?;
+    if inside.components().any(|component| !matches!(component, Component::Normal(_))) {
+        return None;
+    }
+    let mut new = "$ORIGIN".to_owned();
+    (0..depth).for_each(|_| new.push_str("/.."));
+    Some(if inside.as_os_str().is_empty() { new } else { format!("{new}/{}", inside.display()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_looked_for_beside_the_object() {
+        let prefix = Path::new("/opt/python-3.13");
+        for (part, depth, expected) in [
+            ("/opt/python-3.13/lib", 1, Some("$ORIGIN/../lib")),
+            ("/opt/python-3.13", 3, Some("$ORIGIN/../../..")),
+            ("$ORIGIN/../lib", 1, Some("$ORIGIN/../lib")),
+            ("/usr/lib", 1, None),
+            ("/opt/python-3.13/../other", 1, None),
+            ("", 1, None),
+        ] {
+            assert_eq!(beside(part, prefix, depth).as_deref(), expected, "{part}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_blanked_without_moving_anything() {
+        let mut bytes = b"x/opt/of/me/3.11/lib\0/opt/of/me/3.11\0/opt/of/me/3.110".to_vec();
+        assert!(blank(&mut bytes, Path::new("/opt/of/me/3.11")));
+        assert_eq!(bytes, b"x/nowhere///3.11/lib\0/nowhere///3.11\0/nowhere///3.110");
+    }
+
+    #[test]
+    fn the_place_of_the_build_is_found() {
+        let table = "build_time_vars = {'ABIFLAGS': '',\n 'abs_builddir': '/build/python3.11-abc/x',\n 'abs_srcdir': '.',\n 'CC': 'gcc'}\n";
+        assert_eq!(build_folders(table), [Path::new("/build/python3.11-abc/x")]);
+    }
+}

@@ -1,0 +1,301 @@
+//! The installer: uv where it is, else pip. What it says when it fails is shown whole, under a line that says at what.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use pspf_format::Class;
+
+use super::refuse;
+use super::resolve::{Requirements, canonical};
+use super::runtime::Runtime;
+use crate::failure::{At, Failure, shown};
+
+/// How many lines of what a tool said are shown.
+const LINES: usize = 40;
+
+/// The installer, set to work for one interpreter.
+pub(super) struct Tool {
+    kind: Kind,
+    program: PathBuf,
+    python: PathBuf,
+    work: PathBuf,
+    build_sdists: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Uv,
+    /// A Python that has it.
+    Pip,
+}
+
+/// A wheel that was built here.
+pub(super) struct Wheel {
+    pub(super) path: PathBuf,
+    /// Canonical (PEP 503).
+    pub(super) name: String,
+}
+
+impl Tool {
+    pub(super) fn find(runtime: &Runtime, work: &Path, build_sdists: bool) -> anyhow::Result<Self> {
+        let python = runtime.path.join("bin").join(&runtime.program);
+        let found = |kind, program: PathBuf| Self { kind, program, python, work: work.to_owned(), build_sdists };
+        if let Some(uv) = in_path("uv") {
+            return Ok(found(Kind::Uv, uv));
+        }
+        let has_pip = |program: &PathBuf| {
+            let mut command = Command::new(program);
+            command.args(["-m", "pip", "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        };
+        match ["python3", "python"].iter().filter_map(|name| in_path(name)).find(has_pip) {
+            Some(python) => Ok(found(Kind::Pip, python)),
+            None => refuse("installing a Python application needs uv or pip, and neither is in PATH", "install uv"),
+        }
+    }
+
+    /// Builds the wheel of a project, in a copy of it: build backends leave things behind.
+    pub(super) fn build(&self, folder: &Path) -> anyhow::Result<Wheel> {
+        let (copy, wheels) = (self.work.join("project"), self.work.join("wheels"));
+        copy_project(folder, &copy, &self.work, folder)?;
+        let mut command = self.command(&copy);
+        match self.kind {
+            Kind::Uv => command
+                .args(["build", "--wheel", "--no-create-gitignore", "--python"])
+                .arg(&self.python)
+                .arg("--out-dir"),
+            Kind::Pip => command.args(["wheel", "--no-deps", "--wheel-dir"]),
+        };
+        command.arg(&wheels).arg(&copy);
+        run(command, &format!("building {}", shown(folder)))?;
+        let entries = fs::read_dir(&wheels).at("reading", &wheels)?;
+        let path = entries.flatten().map(|entry| entry.path()).find(|path| path.extension() == Some(OsStr::new("whl")));
+        let Some(path) = path else {
+            return refuse(format!("building {}: no wheel was made", shown(folder)), "look at its `[build-system]`");
+        };
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = canonical(file.split('-').next().unwrap_or_default());
+        Ok(Wheel { path, name })
+    }
+
+    /// The dependencies that a project's lock file names.
+    pub(super) fn export(&self, folder: &Path) -> anyhow::Result<Requirements> {
+        if self.kind == Kind::Pip {
+            return refuse(
+                format!("{} is a lock file of uv, which is not in PATH", shown(&folder.join("uv.lock"))),
+                "install uv",
+            );
+        }
+        let mut command = self.command(folder);
+        command.args([
+            "export",
+            "--locked",
+            "--no-dev",
+            "--no-default-groups",
+            "--no-editable",
+            "--no-emit-project",
+            "--no-header",
+            "--no-annotate",
+            "--quiet",
+        ]);
+        command.arg("--python").arg(&self.python);
+        command.args(["--format", "requirements-txt", "--project"]).arg(folder);
+        let text = run(command, "reading `uv.lock`")?;
+        Ok(Requirements::parse(&text))
+    }
+
+    /// What has to be installed for these requirements, themselves included, with the digest of each file.
+    pub(super) fn resolve(&self, requirements: &[String], folder: &Path) -> anyhow::Result<Requirements> {
+        let input = self.work.join("wanted.txt");
+        fs::write(&input, requirements.join("\n") + "\n").at("writing", &input)?;
+        self.resolve_file(&input, folder)
+    }
+
+    /// The same for a file of them.
+    pub(super) fn resolve_file(&self, input: &Path, folder: &Path) -> anyhow::Result<Requirements> {
+        let text = fs::read_to_string(input).at("reading", input)?;
+        let mut command = self.command(folder);
+        match self.kind {
+            Kind::Uv => {
+                command.args(["pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"]);
+                command.arg("--python").arg(&self.python).args(self.wheels_only()).arg(input);
+            }
+            Kind::Pip => {
+                command.arg("--python").arg(&self.python);
+                command.args(["install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-", "-r"]);
+                command.arg(input).args(self.wheels_only());
+            }
+        }
+        let wanted: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(3).collect();
+        let text = run(command, &format!("resolving `{}`", wanted.join(", ").escape_debug()))?;
+        match self.kind {
+            Kind::Uv => Ok(Requirements::parse(&text)),
+            Kind::Pip => Requirements::of_report(&text),
+        }
+    }
+
+    /// Installs exactly these, each held to its digest where the list has them.
+    pub(super) fn install(&self, wanted: &Requirements, target: &Path, folder: &Path) -> anyhow::Result<()> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let list = self.work.join("install.txt");
+        fs::write(&list, wanted.text()).at("writing", &list)?;
+        let mut command = self.install_command(target, folder);
+        command.args(self.wheels_only()).args(wanted.has_hashes().then_some("--require-hashes")).arg("-r").arg(&list);
+        run(command, "installing the dependencies").map(drop)
+    }
+
+    /// Installs what a file lists with digests, which says all.
+    pub(super) fn install_file(&self, file: &Path, target: &Path, folder: &Path) -> anyhow::Result<()> {
+        let mut command = self.install_command(target, folder);
+        command.args(self.wheels_only()).arg("--require-hashes").arg("-r").arg(file);
+        run(command, "installing the dependencies").map(drop)
+    }
+
+    /// Installs a wheel alone.
+    pub(super) fn install_wheel(&self, wheel: &Path, target: &Path) -> anyhow::Result<()> {
+        let mut command = self.install_command(target, &self.work);
+        command.arg(wheel);
+        run(command, &format!("installing {}", shown(wheel))).map(drop)
+    }
+
+    fn install_command(&self, target: &Path, folder: &Path) -> Command {
+        let mut command = self.command(folder);
+        match self.kind {
+            Kind::Uv => {
+                command.args([
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--link-mode",
+                    "copy",
+                    "--no-break-system-packages",
+                    "--python",
+                ]);
+                command.arg(&self.python)
+            }
+            Kind::Pip => command.arg("--python").arg(&self.python).args([
+                "install",
+                "--quiet",
+                "--no-compile",
+                "--no-warn-script-location",
+            ]),
+        };
+        command.args(["--no-deps", "--target"]).arg(target);
+        command
+    }
+
+    fn wheels_only(&self) -> &'static [&'static str] {
+        if self.build_sdists { &[] } else { &["--only-binary", ":all:"] }
+    }
+
+    /// The tool in this folder, whose configuration it reads.
+    fn command(&self, folder: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        if self.kind == Kind::Pip {
+            command.args(["-m", "pip", "--disable-pip-version-check", "--no-input"]);
+        }
+        // A file of the project is no module of the installer's.
+        command
+            .current_dir(folder)
+            .env("PYTHONSAFEPATH", "1")
+            .env("UV_PYTHON_DOWNLOADS", "never")
+            .env("UV_NO_PROGRESS", "1")
+            .env("TMPDIR", &self.work);
+        for name in [
+            "PYTHONHOME",
+            "PYTHONPATH",
+            "VIRTUAL_ENV",
+            "PIP_TARGET",
+            "PIP_USER",
+            "PIP_REQUIRE_VIRTUALENV",
+            "UV_SYSTEM_PYTHON",
+        ] {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+/// Runs a step and returns what it printed.
+pub(super) fn run(mut command: Command, step: &str) -> anyhow::Result<String> {
+    let program = PathBuf::from(command.get_program());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = crate::interrupt::output(&mut command).at("executing", &program)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+    let shown: String = last.iter().map(|line| format!("\n  | {}", harmless(line))).collect();
+    let failure = Failure::new(Class::Usage, format!("{step} failed: `{name}` ended with {}{shown}", output.status));
+    failure.hint(hint(&said.to_ascii_lowercase())).err()
+}
+
+/// A line without what could steer a terminal; quotes stay as they are.
+fn harmless(line: &str) -> String {
+    line.chars()
+        .map(|c| {
+            if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { pspf_format::Shown(&c.to_string()).to_string() }
+        })
+        .collect()
+}
+
+/// What may help, by what a tool has said.
+fn hint(said: &str) -> &'static str {
+    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    match () {
+        () if says(&["lockfile", "uv.lock", "`uv lock`"]) => "`uv lock` makes the lock file anew",
+        () if says(&["fetch", "connect", "dns", "timed out", "network"]) => "the package index has to be in reach",
+        () if says(&["no usable wheels", "only-binary", "source distributions is disabled", "building source"]) => {
+            "`--build-sdists` builds what has no wheel, by running its own code"
+        }
+        () if says(&["build-system", "build backend", "build_meta", "failed to build"]) => {
+            "look at its `[build-system]`"
+        }
+        () => "its own message says why",
+    }
+}
+
+/// A program in PATH.
+pub(super) fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| {
+        path.metadata().is_ok_and(|found| found.is_file() && crate::tree::mode(&found) == pspf_format::Mode::Executable)
+    })
+}
+
+/// A copy of a project, without what is no part of it: environments, byte code, and what is being made here. What a link
+/// leads to outside of it is copied.
+fn copy_project(from: &Path, to: &Path, work: &Path, root: &Path) -> anyhow::Result<()> {
+    fs::create_dir(to).at("creating", to)?;
+    for entry in fs::read_dir(from).at("reading", from)? {
+        let path = entry.at("reading", from)?.path();
+        let name: OsString = path.file_name().unwrap_or_default().to_owned();
+        let target = to.join(&name);
+        let found = path.symlink_metadata().at("reading", &path)?;
+        let is_foreign = name == "__pycache__" || path.join("pyvenv.cfg").exists() || path == work;
+        if found.is_symlink() {
+            let Ok(real) = path.canonicalize() else { continue };
+            if real.starts_with(root) {
+                let link = fs::read_link(&path).at("reading", &path)?;
+                std::os::unix::fs::symlink(link, &target).at("creating", &target)?;
+            } else if real.is_file() {
+                fs::copy(&real, &target).at("copying", &real)?;
+            } else if real.is_dir() && !root.starts_with(&real) {
+                copy_project(&real, &target, work, &real)?;
+            }
+        } else if found.is_dir() && !is_foreign {
+            copy_project(&path, &target, work, root)?;
+        } else if found.is_file() {
+            fs::copy(&path, &target).at("copying", &path)?;
+        }
+    }
+    Ok(())
+}
