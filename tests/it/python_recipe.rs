@@ -80,6 +80,8 @@ fn pack<'s>(sandbox: &'s Sandbox, installer: &str, args: &[&str]) -> Run<'s> {
     };
     let network = std::env::vars().filter(|(name, _)| is_network(name));
     let run = network.fold(run, |run, (name, value)| run.env(name, value));
+    // The machine's certificates, as pip has them.
+    let run = run.env("UV_NATIVE_TLS", "1").env("UV_SYSTEM_CERTS", "1");
     run.env("PATH", path).env("UV_CACHE_DIR", cache.join("uv")).env("PIP_CACHE_DIR", cache.join("pip"))
 }
 
@@ -200,8 +202,13 @@ fn a_lock_file_is_held_to() {
     let uv = |args: &[&str]| {
         let mut command = Command::new(release().join("bin/uv"));
         command.args(args).arg("--project").arg(sandbox.work("project"));
-        let output =
-            forks::output(command.env("UV_PYTHON", Python::find().program).env("UV_PYTHON_DOWNLOADS", "never"));
+        let output = forks::output(
+            command
+                .env("UV_PYTHON", Python::find().program)
+                .env("UV_PYTHON_DOWNLOADS", "never")
+                .env("UV_NATIVE_TLS", "1")
+                .env("UV_SYSTEM_CERTS", "1"),
+        );
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     let text = PROJECT.replace("idna>=3\"", "idna==3.6\"");
