@@ -78,7 +78,13 @@ fn watch() -> io::Result<()> {
             // What was started for us goes first: it would go on writing.
             if let Some(group) = rustix::process::Pid::from_raw(GROUP.load(Ordering::SeqCst)) {
                 let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-                thread::sleep(std::time::Duration::from_millis(20));
+                // A call that is under way still ends; then there is nobody left who could put something back.
+                for _ in 0..100 {
+                    if rustix::process::test_kill_process_group(group).is_err() {
+                        break;
+                    }
+                    thread::sleep(std::time::Duration::from_millis(10));
+                }
             }
             for path in known.iter() {
                 let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));

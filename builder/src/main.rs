@@ -12,6 +12,7 @@ mod compat;
 mod compress;
 mod content;
 mod convert_command;
+mod each_file;
 mod extract_command;
 mod extract_unsealed;
 mod failure;

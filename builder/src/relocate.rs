@@ -3,9 +3,10 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::each_file::each_file;
 use crate::failure::{At, shown};
 
 /// How much of a file is searched at once.
@@ -47,23 +48,6 @@ fn compile(tree: &Path) -> anyhow::Result<()> {
     compile.arg(tree).arg(tree.join("lib")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // A file that does not compile is not imported either: the exit code says no more than that there is one.
     compile.status().at("executing", &python).map(drop)
-}
-
-fn each_file(folder: &Path, look: &mut dyn FnMut(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let mut entries: Vec<PathBuf> = Vec::new();
-    for entry in fs::read_dir(folder).at("reading", folder)? {
-        entries.push(entry.at("reading", folder)?.path());
-    }
-    entries.sort();
-    for path in entries {
-        let found = path.symlink_metadata().at("reading", &path)?;
-        if found.is_dir() {
-            each_file(&path, look)?;
-        } else if found.is_file() {
-            look(&path)?;
-        }
-    }
-    Ok(())
 }
 
 /// Whether a file holds the path of the tree.

@@ -30,6 +30,7 @@ mod unsealed_cases;
 mod vectors;
 mod verify;
 mod workenv;
+mod workenv_moments;
 
 use pspf_tests::{forge, raw};
 

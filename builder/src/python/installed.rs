@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::refuse;
 use super::resolve::canonical;
-use super::{each_file, refuse};
+use crate::each_file::each_file;
 use crate::failure::{At, shown};
 
 /// The variable that tells scripts where the interpreter is: it is in another slot.

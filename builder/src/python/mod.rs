@@ -243,24 +243,6 @@ fn environment(options: &Options, has_deps: bool, program: &str) -> EnvTable {
     env
 }
 
-/// Every regular file of a tree, in the order of the names.
-fn each_file(tree: &Path, look: &mut dyn FnMut(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(tree).at("reading", tree)? {
-        paths.push(entry.at("reading", tree)?.path());
-    }
-    paths.sort();
-    for path in paths {
-        let found = path.symlink_metadata().at("reading", &path)?;
-        if found.is_dir() {
-            each_file(&path, look)?;
-        } else if found.is_file() {
-            look(&path)?;
-        }
-    }
-    Ok(())
-}
-
 /// A failure of a step, with what to do about it.
 fn refuse<T>(text: impl Into<String>, hint: &str) -> anyhow::Result<T> {
     Failure::usage(text).hint(hint).err()

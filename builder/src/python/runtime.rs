@@ -9,7 +9,8 @@ use std::process::Command;
 
 use super::elf::Object;
 use super::tool::{in_path, run};
-use super::{each_file, refuse, relocatable};
+use super::{refuse, relocatable};
+use crate::each_file::each_file;
 use crate::failure::{At, shown};
 
 /// The variable that names the directories of the other slots.
