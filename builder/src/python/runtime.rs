@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::elf::Object;
-use super::tool::{in_path, run};
+use super::tool::run;
 use super::{refuse, relocatable};
 use crate::each_file::each_file;
 use crate::failure::{At, shown};
+use crate::step::in_path;
 
 /// The variable that names the directories of the other slots.
 pub(super) const PATH_VARIABLE: &str = "PSPF_PYTHONPATH";

@@ -1,19 +1,16 @@
 //! The installer: uv where it is, else pip. What it says when it fails is shown whole, under a line that says at what.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use pspf_format::Class;
-
 use super::refuse;
 use super::resolve::{Requirements, canonical};
 use super::runtime::Runtime;
-use crate::failure::{At, Failure, shown};
-
-/// How many lines of what a tool said are shown.
-const LINES: usize = 40;
+use crate::failure::{At, shown};
+use crate::project_copy::copy_project;
+use crate::step::in_path;
 
 /// The installer, set to work for one interpreter.
 pub(super) struct Tool {
@@ -220,31 +217,9 @@ impl Tool {
     }
 }
 
-/// Runs a step and returns what it printed.
-pub(super) fn run(mut command: Command, step: &str) -> anyhow::Result<String> {
-    let program = PathBuf::from(command.get_program());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = crate::interrupt::output(&mut command).at("executing", &program)?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
-    let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
-    let shown: String = last.iter().map(|line| format!("\n  | {}", harmless(line))).collect();
-    let failure = Failure::new(Class::Usage, format!("{step} failed: `{name}` ended with {}{shown}", output.status));
-    failure.hint(hint(&said.to_ascii_lowercase())).err()
-}
-
-/// A line without what could steer a terminal; quotes stay as they are.
-fn harmless(line: &str) -> String {
-    line.chars()
-        .map(|c| {
-            if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { pspf_format::Shown(&c.to_string()).to_string() }
-        })
-        .collect()
+/// Runs a step of the installer's and returns what it printed.
+pub(super) fn run(command: Command, step: &str) -> anyhow::Result<String> {
+    crate::step::run(command, step, hint)
 }
 
 /// What may help, by what a tool has said.
@@ -261,41 +236,4 @@ fn hint(said: &str) -> &'static str {
         }
         () => "its own message says why",
     }
-}
-
-/// A program in PATH.
-pub(super) fn in_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| {
-        path.metadata().is_ok_and(|found| found.is_file() && crate::tree::mode(&found) == pspf_format::Mode::Executable)
-    })
-}
-
-/// A copy of a project, without what is no part of it: environments, byte code, and what is being made here. What a link
-/// leads to outside of it is copied.
-fn copy_project(from: &Path, to: &Path, work: &Path, root: &Path) -> anyhow::Result<()> {
-    fs::create_dir(to).at("creating", to)?;
-    for entry in fs::read_dir(from).at("reading", from)? {
-        let path = entry.at("reading", from)?.path();
-        let name: OsString = path.file_name().unwrap_or_default().to_owned();
-        let target = to.join(&name);
-        let found = path.symlink_metadata().at("reading", &path)?;
-        let is_foreign = name == "__pycache__" || path.join("pyvenv.cfg").exists() || path == work;
-        if found.is_symlink() {
-            let Ok(real) = path.canonicalize() else { continue };
-            if real.starts_with(root) {
-                let link = fs::read_link(&path).at("reading", &path)?;
-                std::os::unix::fs::symlink(link, &target).at("creating", &target)?;
-            } else if real.is_file() {
-                fs::copy(&real, &target).at("copying", &real)?;
-            } else if real.is_dir() && !root.starts_with(&real) {
-                copy_project(&real, &target, work, &real)?;
-            }
-        } else if found.is_dir() && !is_foreign {
-            copy_project(&path, &target, work, root)?;
-        } else if found.is_file() {
-            fs::copy(&path, &target).at("copying", &path)?;
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,46 @@
+//! A step of a recipe: another program does it, and what it says when it fails is shown whole, under a line that says at what.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use pspf_format::Class;
+
+use crate::failure::{At, Failure};
+
+/// How many lines of what a program said are shown.
+const LINES: usize = 40;
+
+/// Runs a step and returns what it printed. `hint` says what may help, by what the program has said in lower case.
+pub(crate) fn run(mut command: Command, step: &str, hint: fn(&str) -> &'static str) -> anyhow::Result<String> {
+    let program = PathBuf::from(command.get_program());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = crate::interrupt::output(&mut command).at("executing", &program)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+    let shown: String = last.iter().map(|line| format!("\n  | {}", harmless(line))).collect();
+    let failure = Failure::new(Class::Usage, format!("{step} failed: `{name}` ended with {}{shown}", output.status));
+    failure.hint(hint(&said.to_ascii_lowercase())).err()
+}
+
+/// A line without what could steer a terminal; quotes stay as they are.
+fn harmless(line: &str) -> String {
+    line.chars()
+        .map(|c| {
+            if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { pspf_format::Shown(&c.to_string()).to_string() }
+        })
+        .collect()
+}
+
+/// A program in PATH.
+pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| {
+        path.metadata().is_ok_and(|found| found.is_file() && crate::tree::mode(&found) == pspf_format::Mode::Executable)
+    })
+}
