@@ -16,6 +16,7 @@ mod pack_limits;
 mod process;
 mod promises;
 mod python;
+mod python_projects;
 mod python_recipe;
 mod reference;
 mod reproducible;

@@ -54,7 +54,7 @@ fn write_project(sandbox: &Sandbox) {
 }
 
 /// `pspf pack` with the installer of this name alone in PATH.
-fn pack<'s>(sandbox: &'s Sandbox, installer: &str, args: &[&str]) -> Run<'s> {
+pub(crate) fn pack<'s>(sandbox: &'s Sandbox, installer: &str, args: &[&str]) -> Run<'s> {
     let tools = sandbox.work(format!("tools-{installer}"));
     if !tools.exists() {
         fs::create_dir(&tools).unwrap();
@@ -86,14 +86,14 @@ fn pack<'s>(sandbox: &'s Sandbox, installer: &str, args: &[&str]) -> Run<'s> {
 }
 
 /// The slots of a package by id: digest and stored size.
-fn slots(sandbox: &Sandbox, package: &str) -> BTreeMap<String, String> {
+pub(crate) fn slots(sandbox: &Sandbox, package: &str) -> BTreeMap<String, String> {
     let report = Run::pspf(sandbox, ["inspect", "--json", package]).any_stdout().run().stdout;
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     let slot = |slot: &serde_json::Value| (slot["id"].as_str().unwrap().to_owned(), slot["sha256"].to_string());
     report["slots"].as_array().unwrap().iter().map(slot).collect()
 }
 
-fn left_nothing(sandbox: &Sandbox) {
+pub(crate) fn left_nothing(sandbox: &Sandbox) {
     assert_eq!(names(&sandbox.root().join("tmp")), [""; 0]);
 }
 
@@ -194,27 +194,24 @@ fn a_project_becomes_a_file_that_runs_with_pip() {
     a_project_becomes_a_file_that_runs("pip");
 }
 
+/// Runs uv for a project.
+pub(crate) fn uv(sandbox: &Sandbox, args: &[&str], project: &str) {
+    let mut command = Command::new(release().join("bin/uv"));
+    command.args(args).arg("--project").arg(sandbox.work(project));
+    command.env("UV_PYTHON", Python::find().program).env("UV_PYTHON_DOWNLOADS", "never");
+    let output = forks::output(command.env("UV_NATIVE_TLS", "1").env("UV_SYSTEM_CERTS", "1"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// What the lock file says is what is installed, to the byte.
 #[test]
 fn a_lock_file_is_held_to() {
     let sandbox = Sandbox::new(Who::Caller);
     write_project(&sandbox);
-    let uv = |args: &[&str]| {
-        let mut command = Command::new(release().join("bin/uv"));
-        command.args(args).arg("--project").arg(sandbox.work("project"));
-        let output = forks::output(
-            command
-                .env("UV_PYTHON", Python::find().program)
-                .env("UV_PYTHON_DOWNLOADS", "never")
-                .env("UV_NATIVE_TLS", "1")
-                .env("UV_SYSTEM_CERTS", "1"),
-        );
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
     let text = PROJECT.replace("idna>=3\"", "idna==3.6\"");
     sandbox
         .write("project/pyproject.toml", text.replace("\"Greet.App\"", "\"Greet.App\"\nrequires-python = \">=3.9\""));
-    uv(&["lock", "--quiet"]);
+    uv(&sandbox, &["lock", "--quiet"], "project");
     let ran =
         pack(&sandbox, "uv", &["project/uv.lock", "--entry", "greet", "-o", "own.psp"]).any_stdout().any_stderr().run();
     assert!(!ran.stderr.contains("uv.lock"), "{ran}");

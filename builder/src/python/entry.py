@@ -4,6 +4,8 @@ import os
 import sys
 
 DEFAULT = "NAME"
+# What the file is called unless somebody gives it another name.
+OWN = "PACKAGE"
 SCRIPTS = {
     # TABLE
 }
@@ -11,7 +13,7 @@ SCRIPTS = {
 if __name__ == "__main__":
     name = os.path.basename(os.environ.get("PSPF_ARGV0", ""))
     name = name[:-4] if name.endswith(".psp") else name
-    name = name if name in SCRIPTS else DEFAULT
+    name = name if name in SCRIPTS and name != OWN else DEFAULT
     module, attributes = SCRIPTS[name]
     for folder in os.environ.get("PSPF_PYTHONPATH", "").split(os.pathsep):
         script = os.path.join(folder, "bin", name)

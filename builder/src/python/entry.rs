@@ -8,6 +8,7 @@ use std::path::Path;
 use super::refuse;
 use super::resolve::canonical;
 use crate::failure::At;
+use crate::input::legal_name;
 
 /// Where it is in the slot of the application.
 pub(super) const FILE: &str = ".pspf/entry.py";
@@ -82,8 +83,8 @@ pub(super) fn write(app: &Path, scripts: &[Script], wanted: Option<&str>, packag
         };
         let _ = writeln!(table, "    {}: ({}, {}),", quoted(name), quoted(module), quoted(attribute));
     }
-    let default = quoted(&default.name);
-    let text = include_str!("entry.py").replacen("\"NAME\"", &default, 1).replacen("    # TABLE\n", &table, 1);
+    let text = include_str!("entry.py").replacen("\"NAME\"", &quoted(&default.name), 1);
+    let text = text.replacen("\"PACKAGE\"", &quoted(&legal_name(package)), 1).replacen("    # TABLE\n", &table, 1);
     let path = app.join(FILE);
     let folder = app.join(".pspf");
     fs::create_dir_all(&folder).at("creating", &folder)?;

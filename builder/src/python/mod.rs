@@ -8,6 +8,8 @@ mod compile;
 mod elf;
 mod entry;
 mod installed;
+mod local;
+mod merge;
 mod project;
 mod relocatable;
 mod resolve;
@@ -112,6 +114,13 @@ fn make(subject: Subject, options: &Options, args: &PythonArgs) -> anyhow::Resul
     };
     let identity = install(&subject, &tool, [&deps, &app], &folder, &mut notes)?;
     fs::create_dir_all(&app).at("creating", &app)?;
+    if deps.exists()
+        && let Some(package) = merge::shared_package(&app, &deps)?
+    {
+        merge::merge(&deps, &app)?;
+        let both = "the application and a dependency have modules of";
+        notes.push(format!("{both} the package {}: all dependencies are in the slot `{APP}`", shown(&package)));
+    }
     let found = Installed::tidy(&[&deps, &app], work)?;
     let ignored = options.env.set.keys().filter(|name| name.starts_with("PYTHON"));
     notes.extend(ignored.map(|name| format!("`{name}` does not reach the interpreter, which is isolated (`-I`)")));
@@ -166,8 +175,8 @@ fn install(
     match subject {
         Subject::Project(project) => {
             let wheel = tool.build(&project.folder)?;
-            let wanted = if folder.join("uv.lock").is_file() {
-                tool.export(folder)?
+            let wanted = if let Some(lock) = local::lock_folder(folder) {
+                local::build(tool.export(folder, lock)?, tool, lock)?
             } else if project.options.needs_lock {
                 return refuse(
                     format!("{} says where dependencies are in `[tool.uv]`, and has no `uv.lock`", shown(folder)),
@@ -195,30 +204,35 @@ fn install(
             if resolve::is_hashed(&text)? {
                 tool.install_file(file, deps, folder)?;
             } else {
-                tool.install(&tool.resolve_file(file, folder)?, deps, folder)?;
+                tool.install(&local::build(tool.resolve_file(file, folder)?, tool, folder)?, deps, folder)?;
             }
             Ok(None)
         }
     }
 }
 
-/// The distribution that is the application, and the scripts that can start: its own, or, in a mere list, all of them.
+/// The distribution that is the application, and the scripts that can start: its own; or all of them, in a mere list, and
+/// where one of a dependency is wanted.
 fn own<'a>(
     found: &'a [Installed],
     identity: Option<&str>,
     wanted: Option<&str>,
 ) -> anyhow::Result<(Option<&'a Installed>, Vec<Script>)> {
-    if let Some(own) = identity.and_then(|name| found.iter().find(|distribution| distribution.is(name))) {
-        return Ok((Some(own), entry::scripts(&own.info)?));
+    let is_wanted = |script: &Script| Some(script.name.as_str()) == wanted;
+    let own = identity.and_then(|name| found.iter().find(|distribution| distribution.is(name)));
+    let mut scripts = own.map(|own| entry::scripts(&own.info)).transpose()?.unwrap_or_default();
+    // A function needs no script.
+    let is_there = wanted.is_none_or(|wanted| wanted.contains(':')) || scripts.iter().any(is_wanted);
+    if own.is_some() && is_there {
+        return Ok((own, scripts));
     }
-    let (mut own, mut all) = (None, Vec::new());
-    for distribution in found {
-        let scripts = entry::scripts(&distribution.info)?;
-        let is_wanted = scripts.iter().any(|script| Some(script.name.as_str()) == wanted);
-        own = own.or(is_wanted.then_some(distribution));
-        all.extend(scripts);
+    let mut owner = own;
+    for distribution in found.iter().filter(|distribution| own.is_none_or(|own| own.info != distribution.info)) {
+        let more = entry::scripts(&distribution.info)?;
+        owner = owner.or(more.iter().any(is_wanted).then_some(distribution));
+        scripts.extend(more);
     }
-    Ok((own, all))
+    Ok((owner, scripts))
 }
 
 /// What the application sees, and every Python that it starts by `sys.executable`. The project's own rules come last.

@@ -36,7 +36,10 @@ pub(super) fn relocate(tree: &Path, prefix: &Path) -> anyhow::Result<()> {
         let mut text = fs::read_to_string(path).at("reading", path)?;
         for place in places.iter().rev() {
             let mark = if place == prefix { MARK } else { "/build" };
-            text = text.replace(&*place.to_string_lossy(), mark);
+            text = replace_place(&text, &place.to_string_lossy(), mark);
+        }
+        if let Some(built_for) = variable(&text, "prefix").filter(|place| place.len() > "/usr/".len()) {
+            text = replace_place(&text, &built_for, MARK);
         }
         fs::write(path, text + TAIL).at("writing", path)?;
     }
@@ -62,16 +65,29 @@ pub(super) fn relocate(tree: &Path, prefix: &Path) -> anyhow::Result<()> {
 
 /// Where the sources were when it was built.
 fn build_folders(table: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for line in table.lines() {
-        let Some((key, value)) = line.split_once(':') else { continue };
-        let key = key.trim_matches([' ', '{', '\'', '"']);
-        let value = value.trim_matches([' ', ',', '\'', '"', '}']);
-        if ["abs_builddir", "abs_srcdir"].contains(&key) && value.starts_with('/') && value.len() > 8 {
-            found.push(value.into());
-        }
+    let found = ["abs_builddir", "abs_srcdir"].into_iter().filter_map(|key| variable(table, key));
+    found.filter(|value| value.len() > 8).map(PathBuf::from).collect()
+}
+
+/// An absolute path that the table of `sysconfig` gives for this key.
+fn variable(table: &str, key: &str) -> Option<String> {
+    let mut pairs = table.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = pairs.find(|(name, _)| name.trim_matches([' ', '{', '\'', '"']) == key)?;
+    let value = value.trim_matches([' ', ',', '\'', '"', '}']);
+    value.starts_with('/').then(|| value.to_owned())
+}
+
+/// Writes `mark` for this path, and not for the beginning of another name.
+fn replace_place(text: &str, place: &str, mark: &str) -> String {
+    let mut new = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(place) {
+        let goes_on = after.starts_with(|c: char| c.is_alphanumeric() || "._-+".contains(c));
+        new += before;
+        new += if goes_on { place } else { mark };
+        rest = after;
     }
-    found
+    new + rest
 }
 
 /// Writes a path of the same length in the place of another, which is nowhere any more: nothing moves. Its last name stays:
@@ -150,6 +166,16 @@ mod tests {
         let mut bytes = b"x/opt/of/me/3.11/lib\0/opt/of/me/3.11\0/opt/of/me/3.110".to_vec();
         assert!(blank(&mut bytes, Path::new("/opt/of/me/3.11")));
         assert_eq!(bytes, b"x/nowhere///3.11/lib\0/nowhere///3.11\0/nowhere///3.110");
+    }
+
+    #[test]
+    fn only_whole_names_are_the_place() {
+        let text = "'/opt/py/bin', '/opt/python/lib', '/opt/py', '-L/opt/py/lib:/opt/py-2'";
+        let expected = "'@/bin', '/opt/python/lib', '@', '-L@/lib:/opt/py-2'";
+        assert_eq!(replace_place(text, "/opt/py", "@"), expected);
+        let table = " 'exec_prefix': '/else',\n 'prefix': '/install',\n 'x': ''}\n";
+        assert_eq!(variable(table, "prefix").as_deref(), Some("/install"));
+        assert_eq!((variable(table, "x"), variable(table, "y")), (None, None));
     }
 
     #[test]

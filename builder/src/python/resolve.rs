@@ -47,6 +47,11 @@ impl Requirements {
         (Self(own), Self(others))
     }
 
+    /// Another list, of what `change` makes of each.
+    pub(super) fn map(self, change: impl Fn(&str) -> anyhow::Result<String>) -> anyhow::Result<Self> {
+        self.0.iter().map(|requirement| change(requirement)).collect::<anyhow::Result<_>>().map(Self)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.iter().all(|text| text.trim().is_empty())
     }

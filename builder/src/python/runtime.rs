@@ -11,7 +11,7 @@ use super::elf::Object;
 use super::tool::run;
 use super::{refuse, relocatable};
 use crate::each_file::each_file;
-use crate::failure::{At, shown};
+use crate::failure::{At, Failure, shown};
 use crate::step::in_path;
 
 /// The variable that names the directories of the other slots.
@@ -88,39 +88,56 @@ impl Runtime {
             })?;
         }
         let machine = objects.get(&self.path.join("bin").join(&self.program)).map(|object| object.machine);
-        if let Some((path, _)) = objects.iter().find(|(_, object)| Some(object.machine) != machine) {
+        let foreign = |object: &Object| Some(object.machine) != machine;
+        // What is imported has to be of the same; some tools bring programs for several machines.
+        if let Some((path, _)) = objects.iter().find(|(path, object)| foreign(object) && is_extension_module(path)) {
             let file = path.file_name().unwrap_or_default();
             return refuse(
                 format!("{} is for another machine than the interpreter", shown(Path::new(file))),
                 "install a wheel for the machine that the package is for",
             );
         }
+        objects.retain(|_, object| !foreign(object));
         let names: Vec<_> = objects.keys().filter_map(|path| path.file_name()).collect();
         let mut others: BTreeMap<&str, &Path> = BTreeMap::new();
-        let mut glibc = (0, 0);
+        let mut glibc = ((0, 0), self.path.as_path());
         for (path, object) in &objects {
-            glibc = glibc.max(object.glibc);
+            if object.glibc > glibc.0 {
+                glibc = (object.glibc, path);
+            }
             for library in object.needed.iter().filter(|library| !names.iter().any(|name| *name == library.as_str())) {
                 if !is_of_c_library(library) {
                     others.entry(library).or_insert(path);
                 }
             }
         }
-        if glibc > (0, 0) {
-            notes.push(format!("the host needs glibc {}.{} or newer", glibc.0, glibc.1));
+        let ((major, minor), user) = glibc;
+        if major > 0 {
+            notes.push(format!("the host needs glibc {major}.{minor} or newer (for {})", short(user)));
         }
-        let others: Vec<String> = others
-            .into_iter()
-            .map(|(library, user)| {
-                let user = user.file_name().unwrap_or_default().to_string_lossy();
-                format!("{library} (for {})", user.split('.').next().unwrap_or_default().escape_debug())
-            })
-            .collect();
+        let others: Vec<String> =
+            others.into_iter().map(|(library, user)| format!("{library} (for {})", short(user))).collect();
         if !others.is_empty() {
-            notes.push(format!("the host needs libraries that are not in the package: {}", others.join(", ")));
+            let are_missing = "the host needs libraries that are not in the package";
+            let way = "a CPython of python-build-standalone brings its own";
+            notes.push(format!("{are_missing} ({way}): {}", others.join(", ")));
         }
         Ok(())
     }
+}
+
+/// The name of a module or program, for people.
+fn short(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // A program's has the version in it.
+    let name = if name.contains(".so") { name.split('.').next().unwrap_or_default() } else { &name };
+    name.escape_debug().to_string()
+}
+
+/// Whether the name says that it is loaded by this interpreter, or by every one (PEP 3149, PEP 384).
+fn is_extension_module(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".so") && (name.contains(".cpython-") || name.contains(".abi3."))
 }
 
 /// What glibc brings.
@@ -166,7 +183,10 @@ fn unpack(archive: &Path, target: &Path) -> anyhow::Result<PathBuf> {
             );
         }
     };
-    tar::Archive::new(reader).unpack(target).at("unpacking", archive)?;
+    tar::Archive::new(reader).unpack(target).map_err(|error| {
+        let failure = Failure::usage(format!("unpacking {}", shown(archive))).because(error);
+        failure.hint("take an archive of python-build-standalone, whole")
+    })?;
     // `install_only` archives have it in `python`, full ones in `python/install`.
     let places = [target.join("python/install"), target.join("python"), target.to_owned()];
     match places.into_iter().find(|place| place.join("bin").is_dir()) {

@@ -55,7 +55,10 @@ impl Tool {
 
     /// Builds the wheel of a project, in a copy of it: build backends leave things behind.
     pub(super) fn build(&self, folder: &Path) -> anyhow::Result<Wheel> {
-        let (copy, wheels) = (self.work.join("project"), self.work.join("wheels"));
+        // A new place for each, so that nothing is taken for what was built there before.
+        let place = tempfile::Builder::new().prefix("build-").tempdir_in(&self.work);
+        let place = place.at("creating a directory in", &self.work)?.keep();
+        let (copy, wheels) = (place.join("project"), place.join("wheels"));
         copy_project(folder, &copy, &self.work, folder)?;
         let mut command = self.command(&copy);
         match self.kind {
@@ -77,11 +80,11 @@ impl Tool {
         Ok(Wheel { path, name })
     }
 
-    /// The dependencies that a project's lock file names.
-    pub(super) fn export(&self, folder: &Path) -> anyhow::Result<Requirements> {
+    /// The dependencies that the lock file in `lock` names for the project in `folder`.
+    pub(super) fn export(&self, folder: &Path, lock: &Path) -> anyhow::Result<Requirements> {
         if self.kind == Kind::Pip {
             return refuse(
-                format!("{} is a lock file of uv, which is not in PATH", shown(&folder.join("uv.lock"))),
+                format!("{} is a lock file of uv, which is not in PATH", shown(&lock.join("uv.lock"))),
                 "install uv",
             );
         }
