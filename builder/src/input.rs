@@ -11,6 +11,7 @@ use crate::args::PackArgs;
 use crate::failure::{At, Failure, shown};
 use crate::manifest::{FILE_NAME, Manifest, PackageTable, RunTable, SlotTable};
 use crate::python;
+use crate::recipe;
 use crate::workplace::Workplace;
 
 /// A manifest, and the directory that its paths are relative to.
@@ -96,7 +97,11 @@ impl Input {
     }
 
     fn manifest(file: PathBuf, base: &Path) -> anyhow::Result<Self> {
-        Ok(Self { base: base.to_owned(), ..Self::of(Manifest::read(&file)?, Some(file)) })
+        let mut manifest = Manifest::read(&file)?;
+        let built = recipe::build(&mut manifest, base).map_err(|error| error.context(shown(&file)))?;
+        let (notes, staging) = built.unzip();
+        let staging = staging.map(Rc::new);
+        Ok(Self { base: base.to_owned(), notes: notes.unwrap_or_default(), staging, ..Self::of(manifest, Some(file)) })
     }
 
     fn directory(path: &Path, exec: &str) -> anyhow::Result<Self> {
@@ -136,6 +141,7 @@ impl Input {
         let manifest = Manifest {
             package: PackageTable { name, version: NO_VERSION.to_owned(), description: None },
             run: RunTable { command: vec![program], ..RunTable::default() },
+            recipe: None,
             slots: vec![slot],
         };
         Ok(Self::of(manifest, None))

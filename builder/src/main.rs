@@ -46,6 +46,7 @@ mod project_copy;
 mod pyc;
 mod python;
 mod readback;
+mod recipe;
 mod reference_manifest;
 mod reference_package;
 mod relocate;

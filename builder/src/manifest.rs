@@ -18,6 +18,7 @@ pub(crate) const FILE_NAME: &str = "pspf.toml";
 pub(crate) struct Manifest {
     pub(crate) package: PackageTable,
     pub(crate) run: RunTable,
+    pub(crate) recipe: Option<RecipeTable>,
     #[serde(rename = "slot", default)]
     pub(crate) slots: Vec<SlotTable>,
 }
@@ -29,6 +30,13 @@ pub(crate) struct PackageTable {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) description: Option<String>,
+}
+
+/// `[recipe]`: the project's own build.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecipeTable {
+    pub(crate) command: Vec<String>,
 }
 
 /// `[run]`.

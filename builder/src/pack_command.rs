@@ -23,7 +23,7 @@ use crate::stub::Launcher;
 
 /// Where there is no SOURCE_DATE_EPOCH: 1980, the first year that every archive format can say. `tar` finds 1970
 /// implausible.
-const DEFAULT_MTIME: u64 = 315_532_800;
+pub(crate) const DEFAULT_MTIME: u64 = 315_532_800;
 /// The largest time that a tar header holds.
 const MAX_MTIME: u64 = 0o777_7777_7777;
 

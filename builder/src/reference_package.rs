@@ -65,6 +65,7 @@ pub(crate) fn input(
             description: identity.description.clone().filter(|text| !text.is_empty()),
         },
         run: RunTable { command, env, setup, ..RunTable::default() },
+        recipe: None,
         slots: vec![SlotTable { id: SLOT.to_owned(), source: tree, exclude, lifecycle, ..SlotTable::default() }],
     };
     let mut input = Input::of(manifest, None);

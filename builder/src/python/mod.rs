@@ -158,7 +158,7 @@ fn make(subject: Subject, options: &Options, args: &PythonArgs) -> anyhow::Resul
         .chain(options.slots.iter().map(|slot| SlotTable { source: folder.join(&slot.source), ..slot.clone() }))
         .collect();
     notes.extend(options.ignored.iter().cloned());
-    let mut input = Input::of(Manifest { package, run, slots }, None);
+    let mut input = Input::of(Manifest { package, run, recipe: None, slots }, None);
     input.notes = notes;
     input.staging = Some(workplace.into());
     Ok(input)
