@@ -18,6 +18,7 @@ mod promises;
 mod python;
 mod python_projects;
 mod python_recipe;
+mod real_projects;
 mod recipe;
 mod reference;
 mod reproducible;

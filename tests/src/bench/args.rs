@@ -20,6 +20,7 @@ Payloads:
   D  B as ten packages that share the slot of the runtime
   E  45,000 files, 650 MB
   J  a program in JavaScript, with --peers only
+  P  applications of the Python package index, which has to be in reach; only when named, or with --peers
 
 Measure on a machine that does nothing else, with the work directory on tmpfs: a file system
 that avoids inodes which were deleted a moment ago makes every tool look slow."
@@ -69,6 +70,7 @@ pub(super) enum Payload {
     D,
     E,
     J,
+    P,
 }
 
 /// What is measured.
@@ -92,8 +94,13 @@ impl Args {
     /// The payloads in order, each once.
     pub(super) fn payloads(&self) -> Vec<Payload> {
         let all = Payload::value_variants().iter().copied();
-        let all = all.filter(|payload| self.peers || *payload != Payload::J);
-        all.filter(|payload| self.payload.is_empty() || self.payload.contains(payload)).collect()
+        let is_wanted = |payload: &Payload| match payload {
+            Payload::J => self.peers && (self.payload.is_empty() || self.payload.contains(payload)),
+            // It fetches from the network, as the other tools do.
+            Payload::P if self.payload.is_empty() => self.peers,
+            _ => self.payload.is_empty() || self.payload.contains(payload),
+        };
+        all.filter(is_wanted).collect()
     }
 
     /// Where the other tools are.
@@ -130,7 +137,8 @@ mod tests {
     fn payloads_come_in_order_and_once() {
         assert_eq!(parse(&[]).payloads().len(), 5);
         assert_eq!(parse(&["--payload", "c,A,C"]).payloads(), [Payload::A, Payload::C]);
-        assert_eq!(parse(&["--peers"]).payloads().last(), Some(&Payload::J));
+        assert_eq!(parse(&["--peers"]).payloads().last(), Some(&Payload::P));
+        assert_eq!(parse(&["--payload", "P"]).payloads(), [Payload::P]);
     }
 
     #[test]

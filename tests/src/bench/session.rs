@@ -23,6 +23,7 @@ fn room(payload: Payload) -> u64 {
         Payload::C | Payload::D => 2_000_000_000,
         Payload::J => 1_000_000_000,
         Payload::E => 4_000_000_000,
+        Payload::P => 2_000_000_000,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is measured with each payload, and which figures come of it.
 
+mod apps;
 mod blob;
 mod hello;
 mod many;
@@ -42,6 +43,7 @@ pub(super) fn run(session: &mut Session, payload: Payload) -> anyhow::Result<()>
         Payload::D => shared::run(session),
         Payload::E => many::run(session),
         Payload::J => peers::javascript(session),
+        Payload::P => apps::run(session),
     }
 }
 
