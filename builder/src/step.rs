@@ -11,10 +11,10 @@ use crate::failure::{At, Failure};
 const LINES: usize = 40;
 
 /// Runs a step and returns what it printed. `hint` says what may help, by what the program has said in lower case.
-pub(crate) fn run(mut command: Command, step: &str, hint: fn(&str) -> &'static str) -> anyhow::Result<String> {
+pub(crate) fn run(command: &mut Command, step: &str, hint: fn(&str) -> &'static str) -> anyhow::Result<String> {
     let program = PathBuf::from(command.get_program());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = crate::interrupt::output(&mut command).at("executing", &program)?;
+    let output = crate::interrupt::output(command).at("executing", &program)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -1,10 +1,13 @@
 //! Python projects in several parts: workspaces, directories, and packages that two parts have modules of.
 
 use std::fs;
+use std::process::Command;
 
-use pspf_tests::{Run, Sandbox, Who};
+use pspf_format::Sha256;
+use pspf_tests::sandbox::names;
+use pspf_tests::{Run, Sandbox, Who, forks, need};
 
-use crate::python_recipe::{left_nothing, pack, slots, uv};
+use crate::python_recipe::{left_nothing, pack, pack_with, slots, uv};
 
 const MEMBER: &str = r#"
 [project]
@@ -25,6 +28,33 @@ build-backend = "setuptools.build_meta"
 packages = ["back_end"]
 "#;
 
+/// An archive as python-build-standalone has them: of what was packed, which runs in any place.
+fn archive(sandbox: &Sandbox) -> String {
+    need("tar");
+    Run::pspf(sandbox, ["extract", "front-end.psp", "python", "-C", "taken"]).any_stdout().run();
+    let mut tar = Command::new("tar");
+    let output =
+        forks::output(tar.args(["-czf", "python.tar.gz", "-C", "taken", "python"]).current_dir(sandbox.work("")));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    sandbox.work("python.tar.gz").display().to_string()
+}
+
+/// A list of what uv can fetch: that archive.
+fn list(sandbox: &Sandbox) -> String {
+    let archive = sandbox.work("python.tar.gz");
+    let program = names(&sandbox.work("taken/python/lib")).into_iter().find(|name| name.starts_with("python3."));
+    let minor: u32 = program.unwrap()["python3.".len()..].parse().unwrap();
+    let digest = Sha256::of(&fs::read(&archive).unwrap()).to_string();
+    let architecture = std::env::consts::ARCH;
+    let list = serde_json::json!({ format!("cpython-3.{minor}.0-linux-{architecture}-gnu"): {
+        "name": "cpython", "arch": { "family": architecture, "variant": null }, "os": "linux", "libc": "gnu",
+        "major": 3, "minor": minor, "patch": 0, "prerelease": "", "variant": null, "build": "20250101",
+        "url": format!("file://{}", archive.display()), "sha256": digest,
+    }});
+    let file = sandbox.write("list.json", list.to_string());
+    format!("file://{}", file.display())
+}
+
 fn library(name: &str, rest: &str) -> String {
     format!(
         "[project]\nname = '{name}'\nversion = '1.0'\nrequires-python = '>=3.9'\n[build-system]\n\
@@ -33,7 +63,7 @@ fn library(name: &str, rest: &str) -> String {
 }
 
 /// A member of a workspace with a module in the package of another member, and a dependency that is a directory beside it:
-/// all of them as they are now, and not as a cache has them.
+/// all of them as they are now, and not as a cache has them. Each time with a CPython from another source.
 #[test]
 fn a_member_of_a_workspace_is_packed_as_it_is_now() {
     let (maker, sandbox) = (Sandbox::new(Who::Caller), Sandbox::new(Who::Stranger));
@@ -49,20 +79,30 @@ fn a_member_of_a_workspace_is_packed_as_it_is_now() {
     maker.write("ws/toolbox/toolbox/__init__.py", "SIZE = 1\n");
     uv(&maker, &["lock", "--quiet"], "ws");
 
-    let pack = |args: &[&str]| pack(&maker, "uv", args).any_stdout();
-    let packed = pack(&["ws/parts/front"]).stderr_part("modules of the package `back_end`").run();
+    let first = pack(&maker, "uv", &["ws/parts/front"]).any_stdout();
+    let packed = first.stderr_part("modules of the package `back_end`").run();
     assert!(!packed.stderr.contains("uv.lock"), "{packed}");
     assert_eq!(slots(&maker, "front-end.psp").keys().collect::<Vec<_>>(), ["app", "python"]);
     let start = |name: &str| Run::new(&sandbox, maker.work(name)).under(["env", "PATH=/nowhere"]);
     start("front-end.psp").arg("a").stdout("back 1 a\n").run();
 
-    // Another state with the same version, and a script of a dependency.
+    // Another state with the same version; with a CPython from an archive.
     maker.write("ws/toolbox/toolbox/__init__.py", "SIZE = 2\n");
-    pack(&["ws/parts/front", "--entry", "other", "-o", "front-end.psp"]).any_stderr().run();
+    let archive = archive(&maker);
+    let options = ["--python-prefix", &archive, "--entry", "other", "-o", "front-end.psp"];
+    pack_with(&maker, "uv", &[&["ws/parts/front"], &options[..]].concat()).any_stdout().any_stderr().run();
     // The package's own name starts what `--entry` says.
     start("front-end.psp").stdout("other\n").run();
-    pack(&["ws/parts/front", "--entry", "back", "-o", "new.psp"]).any_stderr().run();
+    // A script of a dependency; with one that uv fetches, of the version that the project asks for.
+    let options = ["--entry", "back", "-o", "new.psp"];
+    let uv = |args: &[&str]| pack_with(&maker, "uv", args).env("UV_PYTHON_INSTALL_DIR", maker.work("managed"));
+    let fetched = uv(&[&["ws/parts/front"], &options[..]].concat()).env("UV_PYTHON_DOWNLOADS_JSON_URL", list(&maker));
+    fetched.any_stdout().any_stderr().run();
     start("new.psp").stdout("run back\n").run();
+    assert_ne!(names(&maker.work("managed")), [""; 0]);
+    fs::remove_dir_all(maker.work("managed")).unwrap();
+    let kept = uv(&["ws/parts/front", "-o", "no.psp"]).env("UV_PYTHON_DOWNLOADS", "never").fails("USAGE");
+    kept.stderr_part("fetching a CPython with uv (`--python-prefix DIR` names one that is here) failed").run();
     fs::rename(maker.work("new.psp"), maker.work("other")).unwrap();
     start("other").stdout("other\n").run();
     left_nothing(&maker);

@@ -53,8 +53,14 @@ fn write_project(sandbox: &Sandbox) {
     sandbox.write("project/greet/cli.py", CLI);
 }
 
-/// `pspf pack` with the installer of this name alone in PATH.
+/// `pspf pack` with the CPython of this machine, and with the installer of this name alone in PATH.
 pub(crate) fn pack<'s>(sandbox: &'s Sandbox, installer: &str, args: &[&str]) -> Run<'s> {
+    let prefix = Python::find().prefix.display().to_string();
+    pack_with(sandbox, installer, &[&["--python-prefix", &prefix], args].concat())
+}
+
+/// The same, without a word of which CPython it is.
+pub(crate) fn pack_with<'s>(sandbox: &'s Sandbox, installer: &str, args: &[&str]) -> Run<'s> {
     let tools = sandbox.work(format!("tools-{installer}"));
     if !tools.exists() {
         fs::create_dir(&tools).unwrap();
@@ -69,7 +75,7 @@ pub(crate) fn pack<'s>(sandbox: &'s Sandbox, installer: &str, args: &[&str]) -> 
             fs::set_permissions(tools.join(name), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         }
     }
-    let run = Run::pspf(sandbox, ["pack", "--level", "1", "--python-prefix"]).arg(Python::find().prefix).args(args);
+    let run = Run::pspf(sandbox, ["pack", "--level", "1"]).args(args);
     // What was fetched once is enough for all tests.
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
     let path = std::env::join_paths([&tools, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();

@@ -103,7 +103,7 @@ fn make(subject: Subject, options: &Options, args: &PythonArgs) -> anyhow::Resul
     let workplace = Workplace::new()?;
     let work = workplace.path();
     let prefix = args.python_prefix.clone().or_else(|| options.prefix.clone());
-    let runtime = Runtime::stage(prefix.as_deref(), work)?;
+    let runtime = Runtime::stage(prefix.as_deref(), options.versions.as_deref(), work)?;
     let tool = Tool::find(&runtime, work, args.build_sdists || options.build_sdists)?;
     let mut notes = Vec::new();
     let (deps, app) = (work.join(DEPENDENCIES), work.join(APP));

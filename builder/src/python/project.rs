@@ -27,6 +27,8 @@ pub(super) struct Options {
     pub(super) description: Option<String>,
     pub(super) entry: Option<String>,
     pub(super) prefix: Option<PathBuf>,
+    /// The versions of Python that it runs with (`requires-python`).
+    pub(super) versions: Option<String>,
     pub(super) build_sdists: bool,
     /// Whether only a lock file says what its dependencies are.
     pub(super) needs_lock: bool,
@@ -46,6 +48,8 @@ struct File {
 #[derive(Deserialize)]
 struct ProjectTable {
     description: Option<String>,
+    #[serde(rename = "requires-python")]
+    requires_python: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -98,6 +102,7 @@ impl Project {
             (None, None) => Options::default(),
         };
         options.description = project.description;
+        options.versions = project.requires_python;
         options.needs_lock = ["sources", "workspace"].iter().any(|key| file.tool.uv.contains_key(*key));
         Ok(Self { folder, options })
     }

@@ -33,12 +33,13 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
-    /// Copies the interpreter with this prefix, or in this archive; without either, one that uv manages.
-    pub(super) fn stage(given: Option<&Path>, work: &Path) -> anyhow::Result<Self> {
+    /// Copies the interpreter with this prefix, or in this archive; without either, one that uv manages, of the versions
+    /// that the project asks for.
+    pub(super) fn stage(given: Option<&Path>, versions: Option<&str>, work: &Path) -> anyhow::Result<Self> {
         let prefix = match given {
             Some(path) if path.is_dir() => path.canonicalize().at("opening", path)?,
             Some(path) => unpack(path, &work.join("unpacked"))?,
-            None => managed(work)?,
+            None => managed(versions, work)?,
         };
         hold_apart(&prefix)?;
         let program = program(&prefix)?;
@@ -62,7 +63,7 @@ impl Runtime {
         let mut command = Command::new(&python);
         command.args(["-I", "-B", "-c", "import sys, sysconfig, zlib; print(sys.prefix)"]).env_clear().current_dir("/");
         let step = format!("starting the copy of {}", shown(prefix));
-        let said = run(command, &step)?;
+        let said = run(&mut command, &step)?;
         if Path::new(said.trim_end()) != self.path {
             return refuse(
                 format!(
@@ -156,13 +157,21 @@ fn is_of_c_library(name: &str) -> bool {
     starts.iter().any(|start| name.starts_with(start))
 }
 
-/// The newest interpreter that uv manages.
-fn managed(work: &Path) -> anyhow::Result<PathBuf> {
+/// The newest interpreter that uv manages, of these versions (PEP 440); where there is none, uv fetches one, if it may.
+fn managed(versions: Option<&str>, work: &Path) -> anyhow::Result<PathBuf> {
     let hint = "name one: `--python-prefix DIR`, or an archive of python-build-standalone";
     let Some(uv) = in_path("uv") else { return refuse("which CPython to pack is not said", hint) };
-    let mut command = Command::new(uv);
-    command.args(["python", "find", "--managed-python", "--no-project", "--resolve-links"]).current_dir(work);
-    let found = run(command, "finding a CPython that uv manages (`--python-prefix DIR` names another)")?;
+    let step = |words: &[&str], step: &str| {
+        let mut command = Command::new(&uv);
+        command.arg("python").args(words).args(versions).current_dir(work).env("UV_NO_PROGRESS", "1");
+        // It is for this package, and not for the user's PATH.
+        run(command.env("UV_PYTHON_INSTALL_BIN", "0"), step)
+    };
+    let find = ["find", "--managed-python", "--no-project", "--resolve-links"];
+    let found = step(&find, "finding a CPython that uv manages").or_else(|_| {
+        step(&["install", "--no-config"], "fetching a CPython with uv (`--python-prefix DIR` names one that is here)")?;
+        step(&find, "finding the CPython that uv has fetched")
+    })?;
     match Path::new(found.trim_end()).ancestors().nth(2) {
         Some(prefix) if prefix.is_absolute() => Ok(prefix.to_owned()),
         _ => refuse("which CPython to pack is not said", hint),

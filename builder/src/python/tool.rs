@@ -69,7 +69,7 @@ impl Tool {
             Kind::Pip => command.args(["wheel", "--no-deps", "--wheel-dir"]),
         };
         command.arg(&wheels).arg(&copy);
-        run(command, &format!("building {}", shown(folder)))?;
+        run(&mut command, &format!("building {}", shown(folder)))?;
         let entries = fs::read_dir(&wheels).at("reading", &wheels)?;
         let path = entries.flatten().map(|entry| entry.path()).find(|path| path.extension() == Some(OsStr::new("whl")));
         let Some(path) = path else {
@@ -102,7 +102,7 @@ impl Tool {
         ]);
         command.arg("--python").arg(&self.python);
         command.args(["--format", "requirements-txt", "--project"]).arg(folder);
-        let text = run(command, "reading `uv.lock`")?;
+        let text = run(&mut command, "reading `uv.lock`")?;
         Ok(Requirements::parse(&text))
     }
 
@@ -129,7 +129,7 @@ impl Tool {
             }
         }
         let wanted: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(3).collect();
-        let text = run(command, &format!("resolving `{}`", wanted.join(", ").escape_debug()))?;
+        let text = run(&mut command, &format!("resolving `{}`", wanted.join(", ").escape_debug()))?;
         match self.kind {
             Kind::Uv => Ok(Requirements::parse(&text)),
             Kind::Pip => Requirements::of_report(&text),
@@ -145,21 +145,21 @@ impl Tool {
         fs::write(&list, wanted.text()).at("writing", &list)?;
         let mut command = self.install_command(target, folder);
         command.args(self.wheels_only()).args(wanted.has_hashes().then_some("--require-hashes")).arg("-r").arg(&list);
-        run(command, "installing the dependencies").map(drop)
+        run(&mut command, "installing the dependencies").map(drop)
     }
 
     /// Installs what a file lists with digests, which says all.
     pub(super) fn install_file(&self, file: &Path, target: &Path, folder: &Path) -> anyhow::Result<()> {
         let mut command = self.install_command(target, folder);
         command.args(self.wheels_only()).arg("--require-hashes").arg("-r").arg(file);
-        run(command, "installing the dependencies").map(drop)
+        run(&mut command, "installing the dependencies").map(drop)
     }
 
     /// Installs a wheel alone.
     pub(super) fn install_wheel(&self, wheel: &Path, target: &Path) -> anyhow::Result<()> {
         let mut command = self.install_command(target, &self.work);
         command.arg(wheel);
-        run(command, &format!("installing {}", shown(wheel))).map(drop)
+        run(&mut command, &format!("installing {}", shown(wheel))).map(drop)
     }
 
     fn install_command(&self, target: &Path, folder: &Path) -> Command {
@@ -221,7 +221,7 @@ impl Tool {
 }
 
 /// Runs a step of the installer's and returns what it printed.
-pub(super) fn run(command: Command, step: &str) -> anyhow::Result<String> {
+pub(super) fn run(command: &mut Command, step: &str) -> anyhow::Result<String> {
     crate::step::run(command, step, hint)
 }
 
@@ -230,7 +230,9 @@ fn hint(said: &str) -> &'static str {
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
     match () {
         () if says(&["lockfile", "uv.lock", "`uv lock`"]) => "`uv lock` makes the lock file anew",
-        () if says(&["fetch", "connect", "dns", "timed out", "network"]) => "the package index has to be in reach",
+        () if says(&["fetch", "connect", "dns", "timed out", "network", "offline"]) => {
+            "what it fetches from has to be in reach"
+        }
         () if says(&["no usable wheels", "only-binary", "source distributions is disabled", "building source"]) => {
             "`--build-sdists` builds what has no wheel, by running its own code"
         }
