@@ -14,6 +14,7 @@ mod project;
 mod relocatable;
 mod resolve;
 mod runtime;
+mod start;
 mod tool;
 
 use std::fs;
@@ -23,7 +24,7 @@ use clap::Args;
 
 use crate::failure::{At, Failure, shown};
 use crate::input::{Input, legal_name};
-use crate::manifest::{EnvTable, Manifest, PackageTable, RunTable, SlotTable};
+use crate::manifest::{Manifest, PackageTable, RunTable, SlotTable};
 use crate::workplace::Workplace;
 use entry::Script;
 use installed::Installed;
@@ -122,8 +123,6 @@ fn make(subject: Subject, options: &Options, args: &PythonArgs) -> anyhow::Resul
         notes.push(format!("{both} the package {}: all dependencies are in the slot `{APP}`", shown(&package)));
     }
     let found = Installed::tidy(&[&deps, &app], work)?;
-    let ignored = options.env.set.keys().filter(|name| name.starts_with("PYTHON"));
-    notes.extend(ignored.map(|name| format!("`{name}` does not reach the interpreter, which is isolated (`-I`)")));
     let wanted = args.entry.as_deref().or(options.entry.as_deref());
     let (own, scripts) = own(&found, identity.as_deref(), wanted)?;
     let folder_name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -145,13 +144,8 @@ fn make(subject: Subject, options: &Options, args: &PythonArgs) -> anyhow::Resul
     slots.push((APP, app));
     let slots = slots.into_iter().map(|(id, source)| SlotTable { id: id.to_owned(), source, ..SlotTable::default() });
     let run = RunTable {
-        command: vec![
-            format!("{{slot:{PYTHON}}}/bin/{}", runtime.program),
-            "-I".to_owned(),
-            "-B".to_owned(),
-            format!("{{slot:{APP}}}/{}", entry::FILE),
-        ],
-        env: environment(options, has_deps, &runtime.program),
+        command: start::command(&options.env, &runtime.program, &mut notes),
+        env: start::environment(&options.env, has_deps, &runtime.program),
         ..RunTable::default()
     };
     let slots = slots
@@ -233,28 +227,6 @@ fn own<'a>(
         scripts.extend(more);
     }
     Ok((owner, scripts))
-}
-
-/// What the application sees, and every Python that it starts by `sys.executable`. The project's own rules come last.
-fn environment(options: &Options, has_deps: bool, program: &str) -> EnvTable {
-    let unset = ["PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP"].map(str::to_owned).into();
-    let mut env = EnvTable { unset, ..EnvTable::default() };
-    let path = if has_deps { format!("{{slot:{APP}}}:{{slot:{DEPENDENCIES}}}") } else { format!("{{slot:{APP}}}") };
-    for (name, value) in [
-        (runtime::PATH_VARIABLE, path),
-        (installed::PROGRAM_VARIABLE, format!("{{slot:{PYTHON}}}/bin/{program}")),
-        ("PYTHONNOUSERSITE", "1".to_owned()),
-        // Byte code is there; root could write it into what is shared.
-        ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
-    ] {
-        env.set.insert(name.to_owned(), value);
-    }
-    let own = &options.env;
-    env.set.extend(own.set.iter().map(|(name, value)| (name.clone(), value.clone())));
-    env.map.extend(own.map.iter().map(|(name, value)| (name.clone(), value.clone())));
-    env.unset.extend(own.unset.iter().cloned());
-    env.pass.extend(own.pass.iter().cloned());
-    env
 }
 
 /// A failure of a step, with what to do about it.

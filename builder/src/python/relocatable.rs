@@ -49,7 +49,11 @@ pub(super) fn relocate(tree: &Path, prefix: &Path) -> anyhow::Result<()> {
         if bytes.starts_with(b"\x7fELF") {
             let depth = path.strip_prefix(tree).unwrap_or(path).components().count().saturating_sub(1);
             let done = look_beside(&mut bytes, prefix, depth);
-            changed = done.map_err(|reason| Failure::usage(format!("{}: {reason}", shown(path))))?;
+            changed = done.map_err(|reason| {
+                let hint =
+                    "take a CPython whose libraries are found from where it is, as python-build-standalone has them";
+                Failure::usage(format!("{}: {reason}", shown(path))).hint(hint)
+            })?;
         }
         for place in &places {
             changed |= blank(&mut bytes, place);
