@@ -90,6 +90,18 @@ impl Subject {
         self.sandbox.write("count", b"");
     }
 
+    /// Waits for what runs at the end of a start that was killed: as long as it does, the directory of that start stays.
+    fn wait_for_the_end(&self) {
+        let own = format!("PSPF_TEMPORARY={}", self.sandbox.cache().join("env").display());
+        let runs_there = |process: fs::DirEntry| {
+            let variables = fs::read(process.path().join("environ")).unwrap_or_default();
+            variables.split(|byte| *byte == 0).any(|variable| variable.starts_with(own.as_bytes()))
+        };
+        while fs::read_dir("/proc").unwrap().flatten().any(runs_there) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
     /// The next start works unaided; after it there is one work environment and nothing of the dead.
     #[track_caller]
     fn starts_again(&self, told: &str) {
@@ -130,6 +142,7 @@ fn killed_at_every_call(subject: &Subject) {
         let stdout = String::from_utf8_lossy(&driven.output.stdout).into_owned();
         assert!(stdout.is_empty() || stdout == SAID, "half of it was started, {told}: {stdout}");
         met.insert(call);
+        subject.wait_for_the_end();
         subject.starts_again(&told);
     }
     for call in ["mkdir", "write"] {

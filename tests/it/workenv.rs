@@ -281,6 +281,8 @@ fn signals_reach_the_application_and_the_end_comes_after_it() {
     assert_ne!(pid, child.id().to_string());
     assert!(Path::new(own).exists());
     let id = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    // Waiting would close its input, and the application might end by that.
+    let _stdin = child.stdin.take();
     rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
     let end = child.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&end), Some(15));
