@@ -15,6 +15,7 @@ mod refused;
 mod subject;
 mod tracer;
 mod unsealed;
+mod workenv;
 
 /// Says that something was not looked at, and why. Not by the macro: what that prints is kept from whoever reads.
 fn not_run(what: &str) {

@@ -19,15 +19,15 @@ use crate::tracer::{Do, drive, name};
 const SETUP: &str =
     "#!/bin/sh\nset -e\necho half >state\nmkdir -p made\ncp data made/copy\necho x >>\"$COUNT\"\necho whole >state\n";
 const TOOL: &str = "#!/bin/sh\ncd \"${0%/*}\"\ncat state note && cmp data made/copy && test ! -e setup && echo same\n";
-const SAID: &str = "whole\nforged 1\nsame\n";
+pub(crate) const SAID: &str = "whole\nforged 1\nsame\n";
 
-struct Subject {
-    sandbox: Sandbox,
-    package: PathBuf,
+pub(crate) struct Subject {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) package: PathBuf,
 }
 
 impl Subject {
-    fn new(who: Who) -> Self {
+    pub(crate) fn new(who: Who) -> Self {
         let sandbox = Sandbox::new(who);
         let launcher = sandbox.work("launcher");
         Run::pspf(&sandbox, ["launcher", "--full", "-o"]).arg(&launcher).any_stdout().run();
@@ -81,11 +81,11 @@ impl Subject {
         Self { sandbox, package }
     }
 
-    fn start(&self) -> Run<'_> {
+    pub(crate) fn start(&self) -> Run<'_> {
         Run::new(&self.sandbox, &self.package).env("COUNT", self.sandbox.work("count"))
     }
 
-    fn forget(&self) {
+    pub(crate) fn forget(&self) {
         remove_tree(&self.sandbox.home().join(".cache"));
         self.sandbox.write("count", b"");
     }
@@ -104,7 +104,7 @@ impl Subject {
 
     /// The next start works unaided; after it there is one work environment and nothing of the dead.
     #[track_caller]
-    fn starts_again(&self, told: &str) {
+    pub(crate) fn starts_again(&self, told: &str) {
         let output = self.start().spawn().wait_with_output().unwrap();
         let said = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert_eq!((said.0.as_ref(), said.1.as_ref()), (SAID, ""), "the start after {told}");
@@ -376,56 +376,4 @@ fn f40_a_start_that_waits_for_long_says_so() {
     line.clear();
     stderr.read_to_string(&mut line).unwrap();
     assert_eq!(line, "");
-}
-
-/// What is in use is not even touched, and what somebody takes into use at the last moment is put back.
-#[test]
-fn a_removal_gives_way_to_whoever_comes_in_between() {
-    let subject = Subject::new(Who::Caller);
-    subject.forget();
-    subject.starts_again("nothing");
-    let env = subject.sandbox.cache().join("env");
-    let find = |is: &dyn Fn(&PathBuf) -> bool| names(&env).iter().map(|name| env.join(name)).find(is).unwrap();
-    let workenv = find(&|path| path.is_dir());
-    let record = find(&|path| path.extension().is_some_and(|end| end == "ok"));
-    let noted = |days: u64| {
-        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 24 * 3600);
-        fs::File::options().write(true).open(&record).unwrap().set_modified(then).unwrap();
-    };
-    let sleep = || Run::new(&subject.sandbox, "/bin/sleep").arg("60");
-    let moves = |when: &mut dyn FnMut()| {
-        let mut moves = 0;
-        let prune = Run::pspf(&subject.sandbox, ["cache", "prune"]);
-        let driven = drive(prune.command(), pspf_tests::pspf(), |call| {
-            if call.result == Some(0) && name(call.nr).starts_with("rename") {
-                moves += 1;
-                if moves == 1 {
-                    when();
-                }
-            }
-            Do::Go
-        });
-        let said = String::from_utf8_lossy(&driven.output.stdout).into_owned();
-        (moves, said.contains("kept 1 work environment"))
-    };
-    for way in ["in use", "as its directory", "in a variable"] {
-        noted(40);
-        let mut user = None;
-        if way == "in use" {
-            user = Some(sleep().cwd(&workenv).spawn());
-        }
-        let found = moves(&mut || match way {
-            "as its directory" => user = Some(sleep().cwd(workenv.with_extension("removed")).spawn()),
-            _ => user = Some(sleep().env("HERE", workenv.join("tool")).spawn()),
-        });
-        assert_eq!(found, (if way == "in use" { 0 } else { 2 }, true), "{way}");
-        if let Some(mut user) = user {
-            user.kill().unwrap();
-            user.wait().unwrap();
-        }
-        assert!(workenv.join("tool").exists(), "{way}");
-    }
-    noted(40);
-    assert_eq!(moves(&mut || ()), (1, false));
-    assert!(!workenv.exists() && !record.exists());
 }

@@ -106,6 +106,20 @@ fn a_setup_starts_other_packages_but_not_its_own() {
 }
 
 #[test]
+fn a_setup_is_named_before_those_around_it() {
+    let place = Path::new("/env/inner");
+    for (outer, expected) in [
+        (None, "/env/inner"),
+        (Some(c""), "/env/inner"),
+        (Some(c"/env/outer:/env/first"), "/env/inner:/env/outer:/env/first"),
+    ] {
+        let mut caller = Environment::default();
+        outer.into_iter().for_each(|outer| caller.set(SETUP, outer));
+        assert_eq!(String::from_utf8(setup_value(&caller, place)).unwrap(), expected, "{outer:?}");
+    }
+}
+
+#[test]
 fn a_record_counts_where_it_is_whole_and_what_it_names_is_there() {
     let _alone = alone();
     let cache = tempfile::tempdir().unwrap();
@@ -164,6 +178,51 @@ fn a_record_counts_where_it_is_whole_and_what_it_names_is_there() {
 fn pipe(path: &Path) {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+}
+
+#[test]
+fn what_somebody_is_about_to_remove_is_not_started() {
+    let _alone = alone();
+    let cache = tempfile::tempdir().unwrap();
+    let one = id("one");
+    let path = made(cache.path(), one);
+    let folder = Folder::new(cache.path(), one);
+    let remover = File::open(&path).unwrap();
+    flock(&remover, FlockOperation::NonBlockingLockExclusive).unwrap();
+    assert!(folder.committed().is_none());
+    drop(remover);
+    assert_eq!(folder.committed().unwrap().path, path);
+}
+
+#[test]
+fn the_mode_of_its_directory_is_the_applications_as_far_as_others_come_in() {
+    let _alone = alone();
+    let cache = tempfile::tempdir().unwrap();
+    let one = id("one");
+    let path = made(cache.path(), one);
+    for (given, then) in [(0o755, 0o755), (0o1750, 0o1750), (0o500, 0o700), (0o666, 0o766), (0o005, 0o705)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(given)).unwrap();
+        assert_eq!(found(cache.path(), one), path, "{given:o}");
+        assert_eq!(mode(&path), then, "{given:o}");
+    }
+}
+
+#[test]
+fn few_files_are_synced_each_and_links_and_pipes_not() {
+    let place = tempfile::tempdir().unwrap();
+    let path = |name: &str| place.path().join(name);
+    fs::create_dir(path("folder")).unwrap();
+    fs::write(path("folder/file"), "").unwrap();
+    fs::write(path("file"), "").unwrap();
+    symlink("none", path("link")).unwrap();
+    // Whoever opened it would wait for ever.
+    pipe(&path("pipe"));
+    for (room, left) in [(8, Some(2)), (7, Some(1)), (6, None), (5, None), (1, None), (0, None)] {
+        let mut now = room;
+        let all = sync_each(place.path(), &mut now).unwrap();
+        assert_eq!((all, now), (left.is_some(), left.unwrap_or_default()), "{room}");
+    }
+    assert!(sync_each(&path("none"), &mut 8).is_err());
 }
 
 #[test]
