@@ -30,12 +30,14 @@ exit 3
 const SETUP: &str = r#"#!/bin/sh
 set -e
 test "$PWD" = "$PSPF_WORKENV" && test "$PSPF_SETUP" = "$PSPF_WORKENV"
+test "$CONFIG" = "$PWD/config" && test "${PWD%/*}" = "$CACHE/env"
 echo "nobody reads this"; echo "nor this" >&2
 echo "setup $*: $(cat init config/file cache | tr '\n' ' ')in $(echo *), ${TEMPORARY-no directory}, ${PSPF_ARGV0-no name}" >made
 if read line; then echo "and input" >>made; fi
 "#;
 const SHUTDOWN: &str = r#"#!/bin/sh
 cd "$PSPF_WORKENV"
+test "$CONFIG" = "$PWD/config" || exit 5
 echo "${1##*/} $(cat "$1" | tr '\n' ' ')${PSPF_SETUP-none}" >>"$LOG"
 echo "nobody reads this"
 exit "${END-0}"
@@ -48,7 +50,7 @@ version = "1"
 command = ["{slot:app}", "{workenv}/a b"]
 setup = [["{slot:setup}", "one", "two words"], ["{slot:setup}", "twice"]]
 shutdown = [["{slot:shutdown}", "{slot:temporary}"], ["{slot:shutdown}", "{slot:cache}"]]
-env.set = { TEMPORARY = "{slot:temporary}" }
+env.set = { TEMPORARY = "{slot:temporary}", CONFIG = "{slot:config}", CACHE = "{cache}" }
 "#;
 const LIFECYCLES: [&str; 6] = ["init", "config", "cache", "startup", "temporary", "shutdown"];
 
@@ -266,7 +268,7 @@ const WAITS: &str = "#!/bin/sh\necho $$ $PSPF_TEMPORARY/temporary\nread line\nca
 fn waiting(sandbox: &Sandbox) -> PathBuf {
     let manifest = write_sources(sandbox);
     sandbox.write_program("app", WAITS);
-    pack(sandbox, &manifest.replace("env.set = { TEMPORARY = \"{slot:temporary}\" }\n", ""))
+    pack(sandbox, &manifest.replace("TEMPORARY = \"{slot:temporary}\", ", ""))
 }
 
 /// A signal reaches the application, the end is done, and the launcher ends by the same signal.
@@ -351,18 +353,25 @@ fn the_cache_knows_them() {
     workenv(&sandbox);
 }
 
-/// A slot that was damaged behind the records is extracted anew, also for a package with a work environment.
+/// A slot that was damaged behind the records is extracted anew, also for a package with a work environment: where it is
+/// seen by its directory, and where it is seen by the program alone.
 #[test]
 fn a_program_that_went_away_comes_back() {
     let sandbox = Sandbox::new(Who::Stranger);
     sandbox.write_program("app", "#!/bin/sh\necho started\n");
-    let manifest = "[package]\nname = 'own'\nversion = '1'\n[run]\ncommand = ['{slot:app}', '{workenv}']\n[[slot]]\nid = 'app'\nsource = 'app'\n";
-    let package = pack(&sandbox, manifest);
-    for _ in 0..2 {
+    sandbox.write_program("tree/bin/app", "#!/bin/sh\necho started\n");
+    for (source, program, file) in [("app", "", "app"), ("tree", "/bin/app", "bin/app")] {
+        let manifest = format!(
+            "[package]\nname = 'own'\nversion = '1'\n[run]\ncommand = ['{{slot:app}}{program}', '{{workenv}}']\n\
+             [[slot]]\nid = 'app'\nsource = '{source}'\ntarget = '{source}'\n"
+        );
+        let package = pack(&sandbox, &manifest);
+        for _ in 0..2 {
+            Run::new(&sandbox, &package).stdout("started\n").run();
+            let file = sandbox.slots().iter().map(|slot| slot.join(file)).find(|file| file.exists()).unwrap();
+            fs::set_permissions(file.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+            fs::remove_file(file).unwrap();
+        }
         Run::new(&sandbox, &package).stdout("started\n").run();
-        let slot = sandbox.slots().remove(0);
-        fs::set_permissions(&slot, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::remove_file(slot.join("app")).unwrap();
     }
-    Run::new(&sandbox, &package).stdout("started\n").run();
 }

@@ -1,8 +1,10 @@
 //! Work environments where something is in the way: others who remove, modes, daemons, signals, programs that are gone.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
 
+use pspf_tests::sandbox::names;
 use pspf_tests::{Run, Sandbox, Who};
 
 use crate::workenv::{line, pack, workenv, write_sources};
@@ -123,4 +125,74 @@ fn what_cannot_be_replaced_or_found_is_dealt_with() {
     Run::new(&sandbox, &package).fails("ENTRY").stderr_part("hint: `pspf cache remove --now FILE`").run();
     Run::pspf(&sandbox, ["cache", "remove", "--now", "own.psp"]).any_stdout().run();
     Run::new(&sandbox, &package).run();
+    // Where it never was, a removal brings nothing back.
+    let elsewhere = own.replace("{slot:app}", "/none/app");
+    let ran = Run::new(&sandbox, pack(&sandbox, &elsewhere)).fails("ENTRY").run();
+    assert!(!ran.stderr.contains("cache remove"), "{}", ran.stderr);
+}
+
+/// A start that finds everything makes nothing: it waits for nobody, and looks at no slot more closely than another one.
+#[test]
+fn a_start_that_misses_nothing_leaves_all_as_it_is() {
+    let sandbox = Sandbox::new(Who::Stranger);
+    sandbox
+        .write_program("app", "#!/bin/sh\ncat \"$PSPF_WORKENV/data\"\ntest -z \"$1\" || rm \"$PSPF_WORKENV/data\"\n");
+    sandbox.write("data", "data\n");
+    let package = pack(
+        &sandbox,
+        "[package]\nname = 'own'\nversion = '1'\n[run]\ncommand = ['{slot:app}']\n\
+        [[slot]]\nid = 'app'\nsource = 'app'\n[[slot]]\nid = 'data'\nsource = 'data'\nlifecycle = 'cache'\n",
+    );
+    let start = || Run::new(&sandbox, &package).stdout("data\n");
+    start().run();
+    // Every file that a slot is known by.
+    let kept = || {
+        let mut kept = Vec::new();
+        for folder in names(&sandbox.cache()) {
+            for file in sandbox.cached(&folder) {
+                let path = sandbox.cache().join(&folder).join(file);
+                kept.push((fs::metadata(&path).unwrap().ino(), path));
+            }
+        }
+        kept
+    };
+    let before = kept();
+    let env = sandbox.cache().join("env");
+    let lock = names(&env).into_iter().find(|name| name.ends_with(".lock")).unwrap();
+    let lock = File::options().write(true).open(env.join(lock)).unwrap();
+    lock.lock().unwrap();
+    // Waiting would be told after three seconds.
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let unlock = std::thread::spawn(move || {
+        let _ = wait.recv_timeout(Duration::from_secs(5));
+        drop(lock);
+    });
+    start().arg("gone").run();
+    assert_eq!(kept(), before);
+    drop(done);
+    unlock.join().unwrap();
+    // And one that misses something makes that.
+    start().run();
+}
+
+/// What the application put in the place of a slot is its own: a link is replaced, and not what it leads to; what
+/// stands where the end would put something stays.
+#[test]
+fn what_an_application_made_in_the_place_of_a_slot_is_its_own() {
+    let sandbox = Sandbox::new(Who::Stranger);
+    let manifest = write_sources(&sandbox);
+    let app = "#!/bin/sh\nset -e\ncat \"$PSPF_WORKENV/startup\"\nln -sf \"$OUTSIDE\" \"$PSPF_WORKENV/startup\"\n\
+        printf '#!/bin/sh\\necho own >>\"$LOG\"\\n' >\"$PSPF_TEMPORARY/shutdown\"\nchmod 755 \"$PSPF_TEMPORARY/shutdown\"\n\
+        mkdir \"$PSPF_TEMPORARY/closed\"\ntouch \"$PSPF_TEMPORARY/closed/file\"\nchmod 500 \"$PSPF_TEMPORARY/closed\"\n";
+    sandbox.write_program("app", app);
+    let package = pack(&sandbox, &manifest);
+    let (log, outside) = (sandbox.write("log", b""), sandbox.write("outside", "outside\n"));
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o440)).unwrap();
+    for _ in 0..2 {
+        Run::new(&sandbox, &package).env("LOG", &log).env("OUTSIDE", &outside).stdout("startup\n").run();
+        // Also without the directory of the start, which holds a closed one.
+        assert_eq!(fs::read_link(workenv(&sandbox).join("startup")).unwrap(), outside);
+    }
+    assert_eq!(fs::read_to_string(&log).unwrap(), "own\n".repeat(4));
+    assert_eq!(fs::metadata(&outside).unwrap().permissions().mode() & 0o7777, 0o440);
 }

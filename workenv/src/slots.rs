@@ -149,7 +149,8 @@ fn put(new: &Path, place: &Path) -> Result<(), Error> {
 fn exchange(new: &Path, old: &Path) -> Result<(), Error> {
     let failed = |error: io::Error| Error::io("replacing", old)(error);
     match fs::symlink_metadata(old) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return fs::rename(new, old).map_err(failed),
+        // There is none; whatever else keeps from looking keeps from the rename too.
+        Err(_) => return fs::rename(new, old).map_err(failed),
         // A directory that is read-only cannot change its parent.
         Ok(found) if found.is_dir() => {
             let _ = fs::set_permissions(old, Permissions::from_mode(found.permissions().mode() | 0o700));
