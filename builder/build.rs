@@ -68,7 +68,7 @@ fn build() -> Result<(), String> {
     let recipe = recipe()?;
     let out_dir = PathBuf::from(var("OUT_DIR")?);
     for (name, variable) in [(USUAL, "PSPF_STUB"), (FULL, "PSPF_STUB_FULL")] {
-        let built = run_cargo(&workspace, &target_dir(&out_dir, &recipe), &recipe, name)?;
+        let built = run_cargo(&workspace, &target_dir(&out_dir, &recipe).join(name), &recipe, name)?;
         let stub = out_dir.join(name);
         fs::copy(&built, &stub).map_err(|error| format!("copying {}: {error}", built.display()))?;
         println!("cargo::rustc-env={variable}={}", stub.display());
@@ -78,7 +78,8 @@ fn build() -> Result<(), String> {
     Ok(())
 }
 
-/// Where the launchers are compiled: one place for all profiles of `pspf`, which bring the same launchers.
+/// Where the launchers are compiled, each in a folder of its own: one place for all profiles of `pspf`, which bring the
+/// same launchers. In one folder each would compile what they share anew, as their flags differ.
 fn target_dir(out_dir: &Path, recipe: &Recipe) -> PathBuf {
     // Cargo marks its target directory so.
     let target = out_dir.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).unwrap_or(out_dir);
