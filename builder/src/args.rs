@@ -12,6 +12,7 @@ use crate::extract_command::ExtractArgs;
 use crate::inspect_command::InspectArgs;
 use crate::key_command::KeyArgs;
 use crate::launcher_command::LauncherArgs;
+use crate::node::NodeArgs;
 use crate::python::PythonArgs;
 use crate::run_command::RunArgs;
 use crate::verify_command::VerifyArgs;
@@ -71,8 +72,8 @@ pub(crate) struct PassphraseArgs {
 /// Pack an application into one signed file that runs
 ///
 /// PATH is a manifest (`pspf.toml`, or the JSON manifest of the reference builders), a directory that holds one, a Python
-/// project (`pyproject.toml`) or a file of requirements, a bare directory (then `--exec` names the program in it) or a bare
-/// executable. The package is written beside its destination, read back and verified, and then renamed: a failure leaves
+/// project (`pyproject.toml`) or a file of requirements, a Node project (`package.json`), a bare directory (then `--exec`
+/// names the program in it) or a bare executable. The package is written beside its destination, read back and verified, and then renamed: a failure leaves
 /// nothing behind, and a package that was there before stays as it was.
 #[derive(Args, Debug, Default)]
 #[command(after_help = "\
@@ -83,6 +84,7 @@ Examples:
   pspf pack ./tool --run -- --help              pack, then start it with `--help`
   pspf pack ./project --python-prefix ~/python  a Python project with its dependencies and a CPython
   pspf pack --python httpie --entry http        something on the package index
+  pspf pack ./project --node 22                 a Node project with its dependencies and a Node
 
 A manifest, every path relative to it:
   [package]
@@ -120,6 +122,8 @@ pub(crate) struct PackArgs {
     pub(crate) passphrase: PassphraseArgs,
     #[command(flatten)]
     pub(crate) python: PythonArgs,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
     /// Program to start, relative to a bare directory
     #[arg(long, value_name = "REL")]
     pub(crate) exec: Option<String>,

@@ -10,9 +10,8 @@ use pspf_format::{Class, Package, PackageWord};
 use crate::args::PackArgs;
 use crate::failure::{At, Failure, shown};
 use crate::manifest::{FILE_NAME, Manifest, PackageTable, RunTable, SlotTable};
-use crate::python;
-use crate::recipe;
 use crate::workplace::Workplace;
+use crate::{node, python, recipe};
 
 /// A manifest, and the directory that its paths are relative to.
 #[derive(Debug)]
@@ -41,10 +40,17 @@ impl Input {
                     .hint("leave one of them out")
                     .err();
             }
+            args.node.hold_to_none()?;
             return python::of_index(requirement, &args.python);
         }
         let path = &args.path;
         let metadata = path.metadata().at("reading", path)?;
+        let is_bare = args.exec.is_some() || path.join(FILE_NAME).exists();
+        if let Some(folder) = if is_bare { None } else { node::folder(path)? } {
+            args.python.hold_to_entry()?;
+            return node::of_folder(&folder, args);
+        }
+        args.node.hold_to_none()?;
         if metadata.is_dir() {
             let manifest = path.join(FILE_NAME);
             if manifest.exists() || args.exec.is_some() {

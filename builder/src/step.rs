@@ -10,13 +10,25 @@ use crate::failure::{At, Failure};
 /// How many lines of what a program said are shown.
 const LINES: usize = 40;
 
+/// What a program that did its work has said.
+pub(crate) struct Said {
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
 /// Runs a step and returns what it printed. `hint` says what may help, by what the program has said in lower case.
 pub(crate) fn run(command: &mut Command, step: &str, hint: fn(&str) -> &'static str) -> anyhow::Result<String> {
+    Ok(said(command, step, hint)?.out)
+}
+
+/// The same with what it told of its work.
+pub(crate) fn said(command: &mut Command, step: &str, hint: fn(&str) -> &'static str) -> anyhow::Result<Said> {
     let program = PathBuf::from(command.get_program());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = crate::interrupt::output(command).at("executing", &program)?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        return Ok(Said { out: text(&output.stdout), err: text(&output.stderr) });
     }
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let said = [output.stdout, output.stderr].concat();

@@ -5,7 +5,6 @@
 //! compiled or fetched.
 
 mod compile;
-mod elf;
 mod entry;
 mod installed;
 mod local;
@@ -47,7 +46,7 @@ pub(crate) struct PythonArgs {
     /// The CPython to pack: its prefix, or a python-build-standalone archive
     #[arg(long, value_name = "DIR")]
     pub(crate) python_prefix: Option<PathBuf>,
-    /// The console script to start, where there are several
+    /// What to start, where there are several: a console script of Python, a command of Node
     #[arg(long, value_name = "NAME")]
     pub(crate) entry: Option<String>,
     /// Build dependencies that come without a wheel, by running their own code
@@ -56,13 +55,18 @@ pub(crate) struct PythonArgs {
 }
 
 impl PythonArgs {
-    /// Fails where something is said of a Python application and there is none.
+    /// Fails where something is said of a project and there is none.
     pub(crate) fn hold_to_none(&self) -> anyhow::Result<()> {
-        let said = [
-            (self.python_prefix.is_some(), "--python-prefix"),
-            (self.entry.is_some(), "--entry"),
-            (self.build_sdists, "--build-sdists"),
-        ];
+        self.hold_to_entry()?;
+        match self.entry {
+            Some(_) => refuse("`--entry` belongs to a Python or Node application", "leave it out, or name a project"),
+            None => Ok(()),
+        }
+    }
+
+    /// Fails where more is said of a Python application than what to start, and there is none.
+    pub(crate) fn hold_to_entry(&self) -> anyhow::Result<()> {
+        let said = [(self.python_prefix.is_some(), "--python-prefix"), (self.build_sdists, "--build-sdists")];
         match said.into_iter().find(|(is_said, _)| *is_said) {
             Some((_, option)) => {
                 refuse(format!("`{option}` belongs to a Python application"), "leave it out, or name a Python project")

@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 use memchr::memmem;
 
-use super::elf::run_paths;
 use crate::each_file::each_file;
+use crate::elf::run_paths;
 use crate::failure::{At, Failure, shown};
 
 /// What stands for the prefix where it is known only at run time.

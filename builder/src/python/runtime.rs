@@ -1,17 +1,16 @@
 //! The interpreter: a CPython of somebody's, copied without what only its makers need, and made to run in any place.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::elf::Object;
 use super::tool::run;
 use super::{refuse, relocatable};
-use crate::each_file::each_file;
+use crate::elf::Object;
 use crate::failure::{At, Failure, shown};
+use crate::host;
 use crate::step::in_path;
 
 /// The variable that names the directories of the other slots.
@@ -79,15 +78,8 @@ impl Runtime {
 
     /// Looks at every binary of the package: they are for one machine, and what they need of the host is told.
     pub(super) fn finish(&self, trees: &[&Path], notes: &mut Vec<String>) -> anyhow::Result<()> {
-        let mut objects = BTreeMap::new();
-        for tree in [self.path.as_path()].iter().chain(trees).filter(|tree| tree.exists()) {
-            each_file(tree, &mut |path| {
-                if let Some(object) = Object::read(path)? {
-                    objects.insert(path.to_owned(), object);
-                }
-                Ok(())
-            })?;
-        }
+        let all: Vec<&Path> = [self.path.as_path()].iter().chain(trees).copied().collect();
+        let mut objects = host::objects(&all)?;
         let machine = objects.get(&self.path.join("bin").join(&self.program)).map(|object| object.machine);
         let foreign = |object: &Object| Some(object.machine) != machine;
         // What is imported has to be of the same; some tools bring programs for several machines.
@@ -99,62 +91,15 @@ impl Runtime {
             );
         }
         objects.retain(|_, object| !foreign(object));
-        let names: Vec<_> = objects.keys().filter_map(|path| path.file_name()).collect();
-        let mut others: BTreeMap<&str, &Path> = BTreeMap::new();
-        let mut glibc = ((0, 0), self.path.as_path());
-        for (path, object) in &objects {
-            if object.glibc > glibc.0 {
-                glibc = (object.glibc, path);
-            }
-            for library in object.needed.iter().filter(|library| !names.iter().any(|name| *name == library.as_str())) {
-                if !is_of_c_library(library) {
-                    others.entry(library).or_insert(path);
-                }
-            }
-        }
-        let ((major, minor), user) = glibc;
-        if major > 0 {
-            notes.push(format!("the host needs glibc {major}.{minor} or newer (for {})", short(user)));
-        }
-        let others: Vec<String> =
-            others.into_iter().map(|(library, user)| format!("{library} (for {})", short(user))).collect();
-        if !others.is_empty() {
-            let are_missing = "the host needs libraries that are not in the package";
-            let way = "a CPython of python-build-standalone brings its own";
-            notes.push(format!("{are_missing} ({way}): {}", others.join(", ")));
-        }
+        notes.extend(host::needs(&objects, "a CPython of python-build-standalone brings its own"));
         Ok(())
     }
-}
-
-/// The name of a module or program, for people.
-fn short(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // A program's has the version in it.
-    let name = if name.contains(".so") { name.split('.').next().unwrap_or_default() } else { &name };
-    name.escape_debug().to_string()
 }
 
 /// Whether the name says that it is loaded by this interpreter, or by every one (PEP 3149, PEP 384).
 fn is_extension_module(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.ends_with(".so") && (name.contains(".cpython-") || name.contains(".abi3."))
-}
-
-/// What glibc brings.
-fn is_of_c_library(name: &str) -> bool {
-    let starts = [
-        "libc.so",
-        "libm.so",
-        "libpthread.so",
-        "libdl.so",
-        "librt.so",
-        "libutil.so",
-        "libresolv.so",
-        "libmvec.so",
-        "ld-linux",
-    ];
-    starts.iter().any(|start| name.starts_with(start))
 }
 
 /// The newest interpreter that uv manages, of these versions (PEP 440); where there is none, uv fetches one, if it may.

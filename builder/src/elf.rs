@@ -11,17 +11,17 @@ use crate::failure::At;
 
 /// A program or library.
 #[derive(Debug)]
-pub(super) struct Object {
-    pub(super) machine: u16,
+pub(crate) struct Object {
+    pub(crate) machine: u16,
     /// Names of the libraries that it is linked with.
-    pub(super) needed: Vec<String>,
+    pub(crate) needed: Vec<String>,
     /// The newest version of glibc whose symbols it has; 0.0 without.
-    pub(super) glibc: (u32, u32),
+    pub(crate) glibc: (u32, u32),
 }
 
 impl Object {
     /// Reads a file; `None` for what is no ELF, or has no dynamic part.
-    pub(super) fn read(path: &Path) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Option<Self>> {
         let Some(bytes) = elf_bytes(path)? else { return Ok(None) };
         Ok(Elf::parse(&bytes).ok().map(|elf| Self::of(&elf)))
     }
@@ -54,13 +54,13 @@ fn elf_bytes(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 
 /// Where a text lies in a file, and how long it is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Text {
-    pub(super) offset: usize,
-    pub(super) value: String,
+pub(crate) struct Text {
+    pub(crate) offset: usize,
+    pub(crate) value: String,
 }
 
 /// The paths (`DT_RPATH`, `DT_RUNPATH`) in which an object looks for its libraries.
-pub(super) fn run_paths(bytes: &[u8]) -> Vec<Text> {
+pub(crate) fn run_paths(bytes: &[u8]) -> Vec<Text> {
     let Ok(elf) = Elf::parse(bytes) else { return Vec::new() };
     let Some(dynamic) = &elf.dynamic else { return Vec::new() };
     let address = |tag| dynamic.dyns.iter().filter(move |entry| entry.d_tag == tag).map(|entry| entry.d_val);
