@@ -12,6 +12,7 @@ mod convert;
 mod flavor_pack;
 mod machine;
 mod names;
+mod node_recipe;
 mod pack_limits;
 mod process;
 mod promises;

@@ -104,7 +104,7 @@ pub(crate) fn left_nothing(sandbox: &Sandbox) {
 }
 
 /// Fails where a file below holds one of these texts.
-fn holds_none_of(folder: &Path, texts: &[String]) {
+pub(crate) fn holds_none_of(folder: &Path, texts: &[String]) {
     for name in names(folder) {
         let path = folder.join(name);
         if path.is_symlink() {

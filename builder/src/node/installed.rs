@@ -13,10 +13,11 @@ use crate::elf::Object;
 use crate::failure::{At, shown};
 
 /// What node-gyp leaves beside what it made, in the folder of its work.
-const OF_BUILD: [&str; 5] = ["Makefile", "binding.Makefile", "config.gypi", "gyp-mac-tool", "node_gyp_bins"];
+const OF_BUILD: [&str; 4] = ["Makefile", "config.gypi", "gyp-mac-tool", "node_gyp_bins"];
+const OF_BUILD_ENDS: [&str; 2] = [".mk", ".Makefile"];
 /// And in that of its results.
 const OF_RESULT: [&str; 3] = [".deps", "obj", "obj.target"];
-const ENDS_OF_RESULT: [&str; 4] = ["o", "a", "d", "stamp"];
+const OF_RESULT_ENDS: [&str; 4] = ["o", "a", "d", "stamp"];
 /// Systems as Node names them.
 const SYSTEMS: [&str; 9] = ["aix", "android", "darwin", "freebsd", "linux", "netbsd", "openbsd", "sunos", "win32"];
 
@@ -27,16 +28,9 @@ pub(super) fn tidy(app: &Path) -> anyhow::Result<()> {
 }
 
 fn folder(path: &Path) -> anyhow::Result<()> {
-    let build = path.join("build");
-    if path.join("binding.gyp").is_file() && build.join("config.gypi").is_file() {
-        for entry in entries(&build)? {
-            let name = entry.file_name().unwrap_or_default().to_string_lossy();
-            if OF_BUILD.contains(&&*name) || name.ends_with(".mk") {
-                remove(&entry)?;
-            } else if ["Release", "Debug"].contains(&&*name) {
-                result(&entry)?;
-            }
-        }
+    let built = path.join("build");
+    if path.join("binding.gyp").is_file() && built.join("config.gypi").is_file() {
+        build(&built)?;
     }
     for prebuilt in entries(&path.join("prebuilds"))? {
         if is_for_others(&prebuilt.file_name().unwrap_or_default().to_string_lossy()) {
@@ -49,10 +43,27 @@ fn folder(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Removes what node-gyp worked with.
+fn build(path: &Path) -> anyhow::Result<()> {
+    for entry in entries(path)? {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if OF_BUILD.contains(&&*name) || OF_BUILD_ENDS.iter().any(|end| name.ends_with(end)) {
+            remove(&entry)?;
+        } else if ["Release", "Debug"].contains(&&*name) {
+            result(&entry)?;
+        } else if entry.is_dir() && !entry.is_symlink() {
+            build(&entry)?;
+            // Only where nothing is left in it.
+            let _ = fs::remove_dir(&entry);
+        }
+    }
+    Ok(())
+}
+
 /// Removes what a linker needed.
 fn result(path: &Path) -> anyhow::Result<()> {
     for entry in entries(path)? {
-        let is_end = entry.extension().is_some_and(|end| ENDS_OF_RESULT.iter().any(|known| end == *known));
+        let is_end = entry.extension().is_some_and(|end| OF_RESULT_ENDS.iter().any(|known| end == *known));
         let name = entry.file_name().unwrap_or_default().to_string_lossy();
         if OF_RESULT.contains(&&*name) || is_end && entry.is_file() {
             remove(&entry)?;
@@ -97,6 +108,7 @@ fn remove(path: &Path) -> anyhow::Result<()> {
 
 /// Fails where a package has addons, and all of them are for other machines.
 pub(super) fn hold_to_machine(app: &Path, objects: &BTreeMap<PathBuf, Object>, machine: u16) -> anyhow::Result<()> {
+    let package = |path: &Path| package_of(path.strip_prefix(app).unwrap_or(path));
     let mut foreign: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
     each_file(app, &mut |path| {
         if path.extension().is_none_or(|end| end != "node") {
@@ -107,15 +119,16 @@ pub(super) fn hold_to_machine(app: &Path, objects: &BTreeMap<PathBuf, Object>, m
             None => is_of_other_system(&fs::read(path).at("reading", path)?),
         };
         if is_foreign {
-            foreign.entry(package_of(path)).or_insert_with(|| path.to_owned());
+            foreign.entry(package(path)).or_insert_with(|| path.to_owned());
         }
         Ok(())
     })?;
-    let fits =
-        |package: &Path| objects.iter().any(|(path, object)| object.machine == machine && package_of(path) == package);
-    match foreign.into_iter().find(|(package, _)| !fits(package)) {
+    for (path, _) in objects.iter().filter(|(_, object)| object.machine == machine) {
+        foreign.remove(&package(path));
+    }
+    match foreign.into_values().next() {
         None => Ok(()),
-        Some((_, path)) => refuse(
+        Some(path) => refuse(
             format!(
                 "the addon {} is for another machine than the Node",
                 shown(path.strip_prefix(app).unwrap_or(&path))
@@ -187,6 +200,7 @@ mod tests {
             "node_modules/a/build/Makefile",
             "node_modules/a/build/a.target.mk",
             "node_modules/a/build/config.gypi",
+            "node_modules/a/build/deps/d/d.Makefile",
             "node_modules/a/build/Release/.deps/x",
             "node_modules/a/build/Release/obj.target/a.o",
             "node_modules/a/build/Release/a.a",
@@ -204,7 +218,7 @@ mod tests {
         for name in left {
             assert!(!app.join(name).exists(), "{name}");
         }
-        assert!(!python.is_symlink());
+        assert!(!python.is_symlink() && !app.join("node_modules/a/build/deps").exists());
     }
 
     #[test]

@@ -105,8 +105,8 @@ pub(crate) fn of_folder(folder: &Path, args: &PackArgs) -> anyhow::Result<Input>
     let wanted = args.python.entry.as_deref().or(project.own.entry.as_deref());
     let command = entry::command(&app, &project, wanted, &package.name, &mut notes)?;
     installed::tell_places(&app, work, &mut notes)?;
-    look(&runtime, &app, &mut notes)?;
-    let slots = [(NODE, runtime.path), (APP, app)];
+    let slots = [(NODE, runtime.path.clone()), (APP, app.clone())];
+    look(runtime, &app, &mut notes)?;
     let slots = slots.into_iter().map(|(id, source)| SlotTable { id: id.to_owned(), source, ..SlotTable::default() });
     let own = &project.own.slots;
     let own = own.iter().map(|slot| SlotTable { source: project.folder.join(&slot.source), ..slot.clone() });
@@ -216,13 +216,14 @@ fn unfit(said: &str, version: &str) -> Option<String> {
 }
 
 /// Looks at every binary of the package: they are for one machine, and what they need of the host is told.
-fn look(runtime: &Runtime, app: &Path, notes: &mut Vec<String>) -> anyhow::Result<()> {
-    let mut objects = host::objects(&[&runtime.path, app])?;
-    let machine = objects.get(&runtime.path.join("bin/node")).map(|object| object.machine).unwrap_or_default();
+fn look(runtime: Runtime, app: &Path, notes: &mut Vec<String>) -> anyhow::Result<()> {
+    let machine = runtime.object.machine;
+    let mut objects = host::objects(&[app])?;
     installed::hold_to_machine(app, &objects, machine)?;
     // What is for other machines, or for another C library, is never loaded.
     let is_musl = |name: &String| name.starts_with("libc.musl");
     objects.retain(|_, object| object.machine == machine && !object.needed.iter().any(is_musl));
+    objects.insert(runtime.path.join("bin/node"), runtime.object);
     notes.extend(host::needs(&objects, ""));
     Ok(())
 }

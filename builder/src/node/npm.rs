@@ -106,12 +106,14 @@ impl Npm {
         if let Some(headers) = place.headers {
             command.env("npm_config_nodedir", headers);
         }
-        // What is compiled tells of no directory of this moment.
+        // What is compiled tells of no directory of this machine.
         for name in ["CFLAGS", "CXXFLAGS"] {
             let mut flags = std::env::var_os(name).unwrap_or_default();
-            flags.push(" -ffile-prefix-map=");
-            flags.push(&self.work);
-            flags.push("=/build");
+            for folder in place.headers.into_iter().chain([&*self.work]) {
+                flags.push(" -ffile-prefix-map=");
+                flags.push(folder);
+                flags.push("=/build");
+            }
             command.env(name, flags);
         }
         said(&mut command, "installing the dependencies (`npm ci --omit=dev`)", install_hint)

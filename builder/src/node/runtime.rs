@@ -34,6 +34,8 @@ pub(super) struct Runtime {
     pub(super) version: String,
     /// The prefix with its headers, which addons are compiled with.
     pub(super) headers: Option<PathBuf>,
+    /// The program.
+    pub(super) object: Object,
 }
 
 impl Choice {
@@ -98,7 +100,7 @@ impl Runtime {
                 (format!("Node `{spec}` of npm's registry"), wants_headers.then_some(headers))
             }
         };
-        hold_to_machine(&program, &origin)?;
+        let object = held_to_machine(&program, &origin)?;
         let mut command = Command::new(&program);
         command.args(["-p", "process.versions.node"]).env_clear().current_dir("/");
         let said = run(&mut command, &format!("starting the copy of {origin}"), |_| "its own message says why")?;
@@ -108,7 +110,7 @@ impl Runtime {
         {
             notes.push(format!("`{spec}` is Node {version} today; `--node {version}` keeps to it"));
         }
-        Ok(Self { path, version, headers })
+        Ok(Self { path, version, headers, object })
     }
 }
 
@@ -146,10 +148,11 @@ fn copy(given: &Path, to: &Path) -> anyhow::Result<Option<PathBuf>> {
     Ok(prefix.map(Path::to_owned))
 }
 
-/// Fails where it is no program for this machine, or one that other packages of a distribution belong to.
-fn hold_to_machine(program: &Path, origin: &str) -> anyhow::Result<()> {
+/// The program, unless it is none for this machine, or one that needs other packages of a distribution.
+fn held_to_machine(program: &Path, origin: &str) -> anyhow::Result<Object> {
     let other = "`--node VERSION` takes one from npm's registry, which has all it needs inside";
-    let Some(machine) = head(program)?.and_then(|head| elf_machine(&head)) else {
+    let machine = head(program)?.and_then(|head| elf_machine(&head));
+    let (Some(machine), Some(object)) = (machine, Object::read(program)?) else {
         return refuse(
             format!("{origin} is no program of Linux, but something that starts one"),
             "name the program itself: `node -p process.execPath` tells its path",
@@ -160,11 +163,10 @@ fn hold_to_machine(program: &Path, origin: &str) -> anyhow::Result<()> {
     if machine != own {
         return refuse(format!("{origin} is for {machine}, and this machine is {own}: it cannot install"), other);
     }
-    let needed = Object::read(program)?.map(|object| object.needed).unwrap_or_default();
     let is_common = |name: &str| is_of_c_library(name) || COMMON.iter().any(|start| name.starts_with(start));
-    let others: Vec<_> = needed.into_iter().filter(|name| !is_common(name)).collect();
+    let others: Vec<_> = object.needed.iter().filter(|name| !is_common(name)).map(String::as_str).collect();
     if others.is_empty() {
-        return Ok(());
+        return Ok(object);
     }
     refuse(format!("{origin} needs libraries of this machine: {}", others.join(", ")), other)
 }
@@ -200,13 +202,13 @@ mod tests {
     #[test]
     fn what_is_no_node_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let said = |path: &Path| format!("{:#}", hold_to_machine(path, "x").unwrap_err());
+        let said = |path: &Path| format!("{:#}", held_to_machine(path, "x").unwrap_err());
         let file = folder.path().join("node");
         fs::write(&file, "#!/bin/sh\nexec other \"$@\"\n").unwrap();
         assert!(said(&file).contains("no program of Linux"));
         let mut bytes = fs::read(std::env::current_exe().unwrap()).unwrap();
         fs::write(&file, &bytes).unwrap();
-        hold_to_machine(&file, "x").unwrap();
+        held_to_machine(&file, "x").unwrap();
         // A machine of IBM's, which nobody has.
         bytes[18..20].copy_from_slice(&[0xf0, 0]);
         fs::write(&file, &bytes).unwrap();
