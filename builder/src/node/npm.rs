@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,6 +10,9 @@ use super::refuse;
 use crate::failure::{At, Failure, shown};
 use crate::pack_command::DEFAULT_MTIME;
 use crate::step::{Said, in_path, run, said};
+
+/// Where Debian has the modules of its npm: its own Node looks there by itself.
+const DEBIAN: &str = "/usr/share/nodejs";
 
 /// npm, set to work for one project.
 pub(super) struct Npm {
@@ -68,6 +72,16 @@ impl Npm {
     pub(super) fn select(&self, from: &Path, to: &Path) -> anyhow::Result<()> {
         let mut command = self.command();
         command.args(["pack", "--ignore-scripts"]).arg(from);
+        // npm before its version 11 runs `prepare` all the same; here by a shell that does nothing.
+        if let Some(nothing) = in_path("true") {
+            let idle = self.work.join("idle");
+            fs::create_dir_all(&idle).at("creating", &idle)?;
+            let shell = idle.join("sh");
+            if !shell.exists() {
+                symlink(nothing, &shell).at("creating", &shell)?;
+            }
+            first_in_path(&mut command, &idle)?;
+        }
         let archive = self.archive(command, &format!("selecting the files of {}", shown(from)), hint)?;
         unpack(&archive, to, |_| true)?;
         fs::remove_file(&archive).at("removing", &archive)
@@ -96,13 +110,14 @@ impl Npm {
         let settings = run(&mut ask, "asking npm for its settings", hint)?;
         let mut command = Command::new(place.bin.join("node"));
         self.set_up(&mut command, place.app);
-        command.env("NPM_CONFIG_GLOBALCONFIG", settings.trim()).arg(self.script()?);
+        let script = self.script()?;
+        if script.starts_with(DEBIAN) {
+            command.env("NODE_PATH", DEBIAN);
+        }
+        command.env("NPM_CONFIG_GLOBALCONFIG", settings.trim()).arg(script);
         // `include` has the last word on what `omit` leaves out, so whoever includes more by default does not do so here.
         command.args(["ci", "--omit=dev", "--include=prod", "--no-audit", "--no-fund", "--no-update-notifier"]);
-        let paths = std::env::var_os("PATH").unwrap_or_default();
-        let paths = std::iter::once(place.bin.to_owned()).chain(std::env::split_paths(&paths));
-        let paths = std::env::join_paths(paths).map_err(|error| Failure::usage("PATH").because(error))?;
-        command.env("PATH", paths);
+        first_in_path(&mut command, place.bin)?;
         if let Some(headers) = place.headers {
             command.env("npm_config_nodedir", headers);
         }
@@ -161,6 +176,15 @@ impl Npm {
     }
 }
 
+/// Lets a command look for programs in this folder before all others.
+fn first_in_path(command: &mut Command, folder: &Path) -> anyhow::Result<()> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&paths));
+    let paths = std::env::join_paths(paths).map_err(|error| Failure::usage("PATH").because(error))?;
+    command.env("PATH", paths);
+    Ok(())
+}
+
 /// Unpacks what is wanted of an archive of npm's, without the folder that all of it is in.
 pub(super) fn unpack(archive: &Path, to: &Path, is_wanted: impl Fn(&Path) -> bool) -> anyhow::Result<()> {
     let file = fs::File::open(archive).at("opening", archive)?;
@@ -191,7 +215,13 @@ fn install_hint(said: &str) -> &'static str {
         () if says(&["gyp err! stack error: 404", "gyp err! stack fetcherror", "nodejs.org"]) => {
             "an addon is compiled with the headers of the Node: `--node VERSION`, or a prefix that has `include/node`"
         }
+        () if says(&["cannot find -lnode"]) => {
+            "Debian's node-gyp makes addons for Debian's Node alone: put another npm first in PATH"
+        }
         () if says(&["gyp err!"]) => "an addon is compiled here: that needs a C++ compiler, make and Python 3",
+        () if says(&["command sh -c"]) => {
+            "an install script failed; it runs without what is needed only to develop, as where the package is installed"
+        }
         () if says(&["ebadplatform"]) => "it is not for this platform: see that it is an optional dependency",
         () => hint(said),
     }
@@ -203,7 +233,7 @@ fn hint(said: &str) -> &'static str {
     let is_unreachable =
         ["enotfound", "econnrefused", "econnreset", "etimedout", "eai_again", "enotcached", "network", "certificate"];
     match () {
-        () if says(&["package-lock.json", "npm error code eusage"]) => {
+        () if says(&["package-lock.json", "code eusage"]) => {
             "`npm install --package-lock-only` makes the lock file anew"
         }
         () if says(&is_unreachable) => "npm's registry has to be in reach",

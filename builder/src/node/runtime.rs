@@ -86,7 +86,7 @@ impl Runtime {
         let (origin, headers) = match choice {
             Choice::Path(given) => {
                 let prefix = copy(given, &path)?;
-                (shown(given), prefix.filter(|prefix| prefix.join("include/node/node_version.h").is_file()))
+                (shown(given), prefix)
             }
             Choice::Version(spec) => {
                 let archive = npm.fetch(package()?, spec)?;
@@ -97,7 +97,7 @@ impl Runtime {
                 })?;
                 fs::remove_file(&archive).at("removing", &archive)?;
                 copy(&headers, &path)?;
-                (format!("Node `{spec}` of npm's registry"), wants_headers.then_some(headers))
+                (format!("Node `{spec}` of npm's registry"), Some(headers))
             }
         };
         let object = held_to_machine(&program, &origin)?;
@@ -110,6 +110,7 @@ impl Runtime {
         {
             notes.push(format!("`{spec}` is Node {version} today; `--node {version}` keeps to it"));
         }
+        let headers = headers.filter(|prefix| has_headers(prefix, &version));
         Ok(Self { path, version, headers, object })
     }
 }
@@ -146,6 +147,13 @@ fn copy(given: &Path, to: &Path) -> anyhow::Result<Option<PathBuf>> {
         fs::copy(&terms, to.join(LICENSE)).at("copying", &terms)?;
     }
     Ok(prefix.map(Path::to_owned))
+}
+
+/// Whether the headers in this prefix are those of the version: what is compiled with others does not load.
+fn has_headers(prefix: &Path, version: &str) -> bool {
+    let text = fs::read_to_string(prefix.join("include/node/node_version.h")).unwrap_or_default();
+    let major = text.lines().find_map(|line| line.strip_prefix("#define NODE_MAJOR_VERSION"));
+    major.map(str::trim) == version.split('.').next()
 }
 
 /// The program, unless it is none for this machine, or one that needs other packages of a distribution.
@@ -197,6 +205,17 @@ mod tests {
         for text in ["lts/jod", "", "none", "-22"] {
             assert!(parse(text).is_none() || text.is_empty(), "{text}");
         }
+    }
+
+    #[test]
+    fn headers_are_those_of_the_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = folder.path();
+        assert!(!has_headers(prefix, "22.11.0"));
+        fs::create_dir_all(prefix.join("include/node")).unwrap();
+        let text = "#ifndef X\n#define NODE_MAJOR_VERSION 22\n#define NODE_MINOR_VERSION 4\n";
+        fs::write(prefix.join("include/node/node_version.h"), text).unwrap();
+        assert!(has_headers(prefix, "22.11.0") && !has_headers(prefix, "20.11.0"));
     }
 
     #[test]
