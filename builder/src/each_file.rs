@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use memchr::memmem;
+
 use crate::failure::At;
 
 /// Gives each to `look`, in the order of the names; links are not followed.
@@ -21,4 +23,22 @@ pub(crate) fn each_file(folder: &Path, look: &mut dyn FnMut(&Path) -> anyhow::Re
         }
     }
     Ok(())
+}
+
+/// The files below that hold the path of `place`; `tree` may be a single file.
+pub(crate) fn files_that_name(place: &Path, tree: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let place = memmem::Finder::new(place.as_os_str().as_encoded_bytes());
+    let mut found = Vec::new();
+    let mut look = |path: &Path| {
+        if place.find(&fs::read(path).at("reading", path)?).is_some() {
+            found.push(path.to_owned());
+        }
+        Ok(())
+    };
+    if tree.is_dir() {
+        each_file(tree, &mut look)?
+    } else {
+        look(tree)?
+    }
+    Ok(found)
 }

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ignore::WalkBuilder;
-use memchr::memmem;
 
-use crate::each_file::each_file;
+use crate::each_file::files_that_name;
 use crate::failure::{At, Failure, shown};
 use crate::interrupt;
 use crate::manifest::Manifest;
@@ -115,19 +114,7 @@ fn run(command: &[String], clean: &Path) -> anyhow::Result<()> {
 
 /// A build whose result names the folder that it was made in is another one each time.
 fn tells_its_place(source: &Path, made: &Path, place: &Path) -> anyhow::Result<Option<String>> {
-    let finder = memmem::Finder::new(place.as_os_str().as_encoded_bytes());
-    let mut found = Vec::new();
-    let mut look = |path: &Path| {
-        if finder.find(&fs::read(path).at("reading", path)?).is_some() {
-            found.push(path.to_owned());
-        }
-        Ok(())
-    };
-    if source.is_dir() {
-        each_file(source, &mut look)?
-    } else {
-        look(source)?
-    };
+    let found = files_that_name(place, source)?;
     let Some(first) = found.first() else { return Ok(None) };
     let first = made.join(first.strip_prefix(source).unwrap_or(first));
     let count = found.len();

@@ -69,7 +69,7 @@ mod tests {
     fn both_ends_of_a_long_message_are_shown() {
         let mut command = Command::new("sh");
         command.args(["-c", "seq 1 100 >&2; exit 3"]);
-        let said = format!("{:#}", run(command, "counting", |_| "count again").unwrap_err());
+        let said = format!("{:#}", run(&mut command, "counting", |_| "count again").unwrap_err());
         let lines: Vec<_> = said.lines().collect();
         assert_eq!(lines.len(), 42, "{said}");
         assert_eq!(lines[0], "counting failed: `sh` ended with exit status: 3");

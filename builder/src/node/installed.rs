@@ -5,10 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use memchr::memmem;
-
 use super::refuse;
-use crate::each_file::each_file;
+use crate::each_file::{each_file, files_that_name};
 use crate::elf::Object;
 use crate::failure::{At, shown};
 
@@ -157,15 +155,9 @@ fn package_of(path: &Path) -> PathBuf {
 
 /// Names the files that tell of the place in which they were made: it is nowhere where they run, and another one each time.
 pub(super) fn tell_places(app: &Path, work: &Path, notes: &mut Vec<String>) -> anyhow::Result<()> {
-    let place = memmem::Finder::new(work.as_os_str().as_bytes());
-    let mut found = Vec::new();
-    each_file(app, &mut |path| {
-        if place.find(&fs::read(path).at("reading", path)?).is_some() {
-            found.push(shown(path.strip_prefix(app).unwrap_or(path)));
-        }
-        Ok(())
-    })?;
+    let found = files_that_name(work, app)?;
     if let Some(first) = found.first() {
+        let first = shown(first.strip_prefix(app).unwrap_or(first));
         let others = if found.len() == 1 { String::new() } else { format!(" and {} others", found.len() - 1) };
         notes.push(format!("{first}{others}: an install script wrote the path of the build there, which no user has"));
     }
