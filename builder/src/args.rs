@@ -109,7 +109,7 @@ The same input and key give the same bytes. Times inside the package come from S
 What was compressed before comes from the build cache, see `pspf cache --help`. Turn that off for a release:
 PSPF_BUILD_CACHE_SIZE=0.")]
 pub(crate) struct PackArgs {
-    /// Manifest, directory or executable
+    /// Manifest, project, directory or executable
     #[arg(default_value = ".")]
     pub(crate) path: PathBuf,
     /// Where the package goes [default: NAME.psp in the current directory]

@@ -95,12 +95,12 @@ pub(crate) fn of_folder(folder: &Path, args: &PackArgs) -> anyhow::Result<Input>
     };
     let app = work.join(APP);
     npm.select(&project.folder, &app)?;
-    leave_out(&app, &project.folder, args, &package.name)?;
     let wants_headers = lock.as_ref().is_some_and(|lock| lock.has_scripts) || app.join("binding.gyp").exists();
     let runtime = Runtime::stage(&choice, &npm, work, wants_headers, &mut notes)?;
     if let Some(lock) = &lock {
         install(lock, &npm, &project.folder, &app, &runtime, &mut notes)?;
     }
+    leave_out(&app, &project.folder, args, &package.name)?;
     installed::tidy(&app)?;
     let wanted = args.python.entry.as_deref().or(project.own.entry.as_deref());
     let command = entry::command(&app, &project, wanted, &package.name, &mut notes)?;
@@ -148,11 +148,13 @@ fn install(
 ) -> anyhow::Result<()> {
     let mut temporary = Vec::new();
     // What the lock file finds in the project is needed even if the project does not publish it.
-    for path in lock.local.iter().filter(|path| !app.join(path).exists()) {
+    for path in &lock.local {
         let (from, to) = (folder.join(path), app.join(path));
         if from.is_dir() {
-            npm.select(&from, &to)?;
-        } else {
+            if !to.join(project::FILE_NAME).exists() {
+                npm.select(&from, &to)?;
+            }
+        } else if !to.exists() {
             if let Some(above) = to.parent() {
                 fs::create_dir_all(above).at("creating", above)?;
             }

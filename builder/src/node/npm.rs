@@ -161,6 +161,8 @@ impl Npm {
 
     fn set_up(&self, command: &mut Command, folder: &Path) {
         command.current_dir(folder).env("TMPDIR", &self.work).env("npm_config_update_notifier", "false");
+        // Whoever likes it silent wants to know all the same why it failed.
+        command.env("npm_config_loglevel", "warn");
         if std::env::var_os("SOURCE_DATE_EPOCH").is_none() {
             command.env("SOURCE_DATE_EPOCH", DEFAULT_MTIME.to_string());
         }
