@@ -82,6 +82,8 @@ pub(super) fn command(
         command.push(format!("{{slot:{APP}}}/{}", literal(&script.path)));
         return Ok(command);
     }
+    // What the file is called unless somebody gives it another name says nothing of what is meant.
+    scripts.entry(package.to_owned()).and_modify(|own| *own = script.clone());
     for (name, other) in scripts.iter().filter(|(_, other)| other.flags != script.flags) {
         let (flags, name) = (other.flags.join(" "), name.escape_debug());
         notes.push(format!("`{name}` wants Node's flags `{}`, and gets those of `{default}`", flags.escape_debug()));
@@ -179,4 +181,63 @@ fn listed(project: &Project) -> String {
 /// A text that is no template.
 fn literal(text: &str) -> String {
     text.replace('{', "{{").replace('}', "}}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_first_line_says_is_read() {
+        for (line, expected) in [
+            ("console.log(1)", Some(&[][..])),
+            ("#!/usr/bin/env node", Some(&[])),
+            ("#!/usr/bin/env -S node --stack-size=900 --no-warnings\r", Some(&["--stack-size=900", "--no-warnings"])),
+            ("#! /opt/node/bin/node --use-strict", Some(&["--use-strict"])),
+            ("#!/bin/sh", None),
+            ("#!/usr/bin/env bun", None),
+        ] {
+            let expected = expected.map(|flags| flags.iter().map(|&flag| flag.to_owned()).collect::<Vec<_>>());
+            assert_eq!(flags(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_one_to_start_is_clear_or_asked_for() {
+        let start = |bins: &str, wanted, package: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let app = folder.path();
+            let manifest = format!(r#"{{"name": "@s/one", "version": "1", "bin": {bins}}}"#);
+            fs::write(app.join("package.json"), manifest).unwrap();
+            for file in ["one.js", "two.js", "{x}.js"] {
+                fs::write(app.join(file), "").unwrap();
+            }
+            fs::write(app.join("sh.js"), "#!/bin/sh\n").unwrap();
+            let project = Project::read(app).unwrap();
+            let command = command(app, &project, wanted, package, &mut Vec::new());
+            let chooser = fs::read_to_string(app.join(".pspf/entry.cjs")).unwrap_or_default();
+            (command.map_err(|error| format!("{error:#}")), chooser)
+        };
+        let script = |path: &str| Ok(vec!["{slot:node}/bin/node".to_owned(), format!("{{slot:app}}/{path}")]);
+        assert_eq!(start(r#""one.js""#, None, "s-one").0, script(".pspf/bin/one"));
+        assert_eq!(start("{}", Some("./{x}.js"), "s-one").0, script("{{x}}.js"));
+        let both = r#"{"one": "one.js", "two": "two.js"}"#;
+        let (command, chooser) = start(both, None, "s-one");
+        assert_eq!(command, script(".pspf/entry.cjs"));
+        let table = r#"[["one",".pspf/bin/one"],["two",".pspf/bin/two"]]"#;
+        assert!(chooser.contains(table) && chooser.contains(r#": "one""#), "{chooser}");
+        // By the name that it has anyway, it is what was asked for.
+        let (_, chooser) = start(both, Some("two"), "one");
+        assert!(chooser.contains(r#"[["one",".pspf/bin/two"],["two",".pspf/bin/two"]]"#), "{chooser}");
+        for (bins, wanted, told) in [
+            (r#"{"a": "one.js", "b": "two.js"}"#, None, "several commands: `a`, `b`"),
+            (both, Some("three"), "`three` is no command"),
+            (r#""none.js""#, None, "`none.js`, which npm does not select"),
+            (r#""sh.js""#, None, "`one` is no script of Node's"),
+            ("{}", None, "no command (`bin`), and no `index.js`"),
+        ] {
+            let said = start(bins, wanted, "s-one").0.unwrap_err();
+            assert!(said.contains(told), "{said}");
+        }
+    }
 }

@@ -103,7 +103,8 @@ pub(crate) fn of_folder(folder: &Path, args: &PackArgs) -> anyhow::Result<Input>
     leave_out(&app, &project.folder, args, &package.name)?;
     installed::tidy(&app)?;
     let wanted = args.python.entry.as_deref().or(project.own.entry.as_deref());
-    let command = entry::command(&app, &project, wanted, &package.name, &mut notes)?;
+    let called = args.name.as_deref().unwrap_or(&package.name);
+    let command = entry::command(&app, &project, wanted, called, &mut notes)?;
     installed::tell_places(&app, work, &mut notes)?;
     let slots = [(NODE, runtime.path.clone()), (APP, app.clone())];
     look(runtime, &app, &mut notes)?;
