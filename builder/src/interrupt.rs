@@ -61,8 +61,11 @@ pub(crate) fn output(command: &mut std::process::Command) -> io::Result<std::pro
         GROUP.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
         child
     };
+    let group = rustix::process::Pid::from_child(&child);
     let output = child.wait_with_output();
     GROUP.store(0, Ordering::SeqCst);
+    // What it has left running would go on writing into what is packed, or is removed.
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     output
 }
 
@@ -87,7 +90,7 @@ fn watch() -> io::Result<()> {
                 }
             }
             for path in known.iter() {
-                let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
+                let _ = fs::remove_file(path).or_else(|_| remove_directory(path));
             }
             // Ends the program as that signal does; the lock is held, so that nothing is created any more.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
@@ -95,6 +98,14 @@ fn watch() -> io::Result<()> {
     })?;
     // Only now, as from here on a signal ends the program by that thread alone.
     registered.send(Signals::new(wanted)?).map_err(|_| io::Error::other("the thread ended early"))
+}
+
+/// Removes a directory, also what is read-only in it. It loses its name first: whoever is still writing finds it no more.
+fn remove_directory(path: &Path) -> io::Result<()> {
+    let gone = path.with_extension("gone");
+    fs::rename(path, &gone)?;
+    crate::workplace::remove(&gone);
+    Ok(())
 }
 
 /// The signals that are ignored, one bit each; none where the system does not tell.

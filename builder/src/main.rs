@@ -7,6 +7,7 @@ mod build_cache;
 mod build_cache_command;
 mod build_cache_files;
 mod cache_command;
+mod clean_copy;
 mod coder;
 mod compat;
 mod compress;

@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ignore::WalkBuilder;
+use pspf_format::Class;
 
+use crate::clean_copy::{CleanCopy, OF_GIT};
 use crate::each_file::files_that_name;
 use crate::failure::{At, Failure, shown};
 use crate::interrupt;
@@ -30,67 +31,33 @@ pub(crate) fn build(manifest: &mut Manifest, folder: &Path) -> anyhow::Result<Op
     };
     if sources.is_empty() {
         return Failure::usage("`[recipe]` builds what no slot takes")
-            .hint(format!("`source = \"{PLACE}/dist\"` takes the directory `dist` that it makes"))
+            .hint(format!(
+                "a `source` begins with it: `source = \"{PLACE}/dist\"` takes the directory `dist` that it makes"
+            ))
             .err();
     }
     let workplace = Workplace::new()?;
     let clean = workplace.path().join("project");
-    copy(folder, &clean)?;
-    run(&recipe.command, &clean)?;
-    let mut notes = Vec::new();
+    let mut notes = CleanCopy::make(folder, &clean, workplace.path())?;
+    run(&recipe.command, &clean, workplace.path())?;
     for source in &mut sources {
         let made = source.strip_prefix(PLACE).unwrap_or(source).to_owned();
         **source = clean.join(&made);
-        if !source.exists() {
+        let Ok(real) = source.canonicalize() else {
             return Failure::usage(format!("`[recipe]` has made no {}", shown(&made))).err();
+        };
+        if !real.starts_with(&clean) || !(real.is_dir() || real.is_file()) {
+            return Failure::usage(format!("{} is no file or directory of the copy that is built in", shown(&made)))
+                .hint("let `source` be what the build makes there")
+                .err();
         }
         notes.extend(tells_its_place(source, &made, workplace.path())?);
     }
     Ok(Some((notes, workplace)))
 }
 
-/// Copies a project without what it ignores: that is what builds before this one have left.
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let from = &from.canonicalize().at("opening", from)?;
-    let mut walk = WalkBuilder::new(from);
-    // The project's own rules alone: those of whoever packs would change what is packed.
-    walk.hidden(false).ignore(false).git_global(false).git_exclude(false).require_git(false).follow_links(false);
-    for entry in walk.build() {
-        let entry = entry.map_err(|error| Failure::usage(format!("reading {}", shown(from))).because(error))?;
-        let path = entry.path();
-        let Ok(inside) = path.strip_prefix(from) else { continue };
-        let target = if inside.as_os_str().is_empty() { to.to_owned() } else { to.join(inside) };
-        let kind = path.symlink_metadata().at("reading", path)?.file_type();
-        if kind.is_dir() {
-            fs::create_dir(&target).at("creating", &target)?;
-        } else if kind.is_symlink() {
-            let end = fs::read_link(path).at("reading", path)?;
-            // What is beside the project stays where it is.
-            let end = if end.is_relative() && leaves(inside, &end) { path.with_file_name("").join(end) } else { end };
-            std::os::unix::fs::symlink(end, &target).at("creating", &target)?;
-        } else if kind.is_file() {
-            fs::copy(path, &target).at("copying", path)?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether a link at `inside`, relative to the project, leads out of it.
-fn leaves(inside: &Path, end: &Path) -> bool {
-    let mut depth = inside.components().count().saturating_sub(1);
-    for part in end.components() {
-        match part {
-            std::path::Component::ParentDir if depth == 0 => return true,
-            std::path::Component::ParentDir => depth -= 1,
-            std::path::Component::Normal(_) => depth += 1,
-            _ => {}
-        }
-    }
-    false
-}
-
 /// Runs the command. What it says goes to where this program's own words go, at once: builds may take long.
-fn run(command: &[String], clean: &Path) -> anyhow::Result<()> {
+fn run(command: &[String], clean: &Path, work: &Path) -> anyhow::Result<()> {
     let Some((program, arguments)) = command.split_first().filter(|(program, _)| !program.is_empty()) else {
         return Failure::usage("`recipe.command` is empty")
             .hint("it is an argument vector: `[\"make\", \"dist\"]`")
@@ -101,10 +68,25 @@ fn run(command: &[String], clean: &Path) -> anyhow::Result<()> {
     let mut build = Command::new(&path);
     let to_errors = io::stderr().as_fd().try_clone_to_owned().at("opening", Path::new("stderr"))?;
     build.args(arguments).current_dir(clean).stdin(Stdio::null()).stdout(to_errors).stderr(Stdio::inherit());
+    // Whatever names the place of the caller would lead the build to the original; and what it leaves goes with this.
+    let temporary = work.join("tmp");
+    fs::create_dir(&temporary).at("creating", &temporary)?;
+    build.env("PWD", clean).env("TMPDIR", &temporary).env_remove("OLDPWD");
+    OF_GIT.iter().for_each(|name| {
+        build.env_remove(name);
+    });
     if std::env::var_os("SOURCE_DATE_EPOCH").is_none() {
         build.env("SOURCE_DATE_EPOCH", crate::pack_command::DEFAULT_MTIME.to_string());
     }
-    let output = interrupt::output(&mut build).at("executing", Path::new(program))?;
+    let output = interrupt::output(&mut build).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => "`chmod +x` makes it a program",
+            _ if !program.contains('/') && clean.join(program).is_file() => "a program of the project begins with `./`",
+            _ => "it is a program in PATH, or, as `./build.sh`, one of the project that `.gitignore` does not name",
+        };
+        let text = format!("`[recipe]`: executing `{}`", program.escape_debug());
+        Failure::new(Class::Entry, text).because(error).hint(hint)
+    })?;
     if output.status.success() {
         return Ok(());
     }
@@ -122,18 +104,4 @@ fn tells_its_place(source: &Path, made: &Path, place: &Path) -> anyhow::Result<O
         "{count} files name the folder that they were built in, which is another one each time; the first is {}",
         shown(&first)
     )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_out_of_a_project_are_told_apart() {
-        for (inside, end, expected) in
-            [("a/l", "../b", false), ("a/l", "../../b", true), ("l", "../b", true), ("l", "a/../b", false)]
-        {
-            assert_eq!(leaves(Path::new(inside), Path::new(end)), expected, "{inside} {end}");
-        }
-    }
 }

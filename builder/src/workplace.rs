@@ -30,12 +30,13 @@ impl Workplace {
 
 impl Drop for Workplace {
     fn drop(&mut self) {
-        let (parent, name) = (self.0.parent(), self.0.file_name());
-        interrupt::conclude(&self.0, || {
-            if let (Some(parent), Some(name)) = (parent, name) {
-                // Also what the programs in it have made read-only.
-                pspf_launcher::cache::remove_directory(&c_path(parent), &c_path(Path::new(name)));
-            }
-        });
+        interrupt::conclude(&self.0, || remove(&self.0));
+    }
+}
+
+/// Removes a directory, also what the programs in it have made read-only.
+pub(crate) fn remove(path: &Path) {
+    if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+        pspf_launcher::cache::remove_directory(&c_path(parent), &c_path(Path::new(name)));
     }
 }

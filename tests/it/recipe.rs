@@ -45,6 +45,29 @@ fn a_build_makes_the_slots_in_a_clean_folder() {
     assert_eq!(slots(&sandbox, "again.psp"), slots(&sandbox, "built.psp"));
 }
 
+/// Nothing of who packs, of an earlier package, or of a program that a build leaves running, is in what is packed.
+#[test]
+fn a_build_is_alone_in_its_folder() {
+    let build = "#!/bin/sh\nset -e\ntest -z \"$GIT_DIR\"\ntest \"$PWD\" -ef .\nmkdir dist\ncp \"$PWD/src/tool\" dist\n\
+        touch \"$TMPDIR/left\"\n(while :; do date >>dist/tool; sleep 0.02; done) >/dev/null 2>&1 &\n";
+    let sandbox = project(build);
+    // Above the project, and so of somebody else.
+    sandbox.write(".gitignore", "*\n");
+    std::os::unix::net::UnixListener::bind(sandbox.work("project/socket")).unwrap();
+    let all = MANIFEST.replace("'{slot:app}/tool'", "'{slot:app}/src/tool'");
+    let all = all.replace("source = '{recipe}/dist'", "source = '{recipe}'\nexclude = ['dist']");
+    sandbox.write("project/pspf.toml", all);
+    let pack = || {
+        let run = Run::pspf(&sandbox, ["pack", "pspf.toml"]).cwd(sandbox.work("project"));
+        run.env("PWD", sandbox.work("project")).env("GIT_DIR", sandbox.work("project")).any_stdout()
+    };
+    pack().stderr_part("`socket` is neither a file nor a directory").run();
+    let first = slots(&sandbox, "project/built.psp");
+    pack().stderr_part("`built.psp` is a package and not in the copy").run();
+    assert_eq!(slots(&sandbox, "project/built.psp"), first);
+    left_nothing(&sandbox);
+}
+
 #[test]
 fn what_a_build_does_wrong_is_told() {
     for (build, expected) in [
@@ -53,10 +76,12 @@ fn what_a_build_does_wrong_is_told() {
             &["no flour\n", "`[recipe]` failed: `./build.sh` ended with exit status: 3"][..],
         ),
         ("#!/bin/sh\n", &["`[recipe]` has made no `dist`"]),
-        ("#!/nowhere/sh\n", &["executing `./build.sh`"]),
+        ("#!/nowhere/sh\n", &["executing `./build.sh`", "hint: it is a program in PATH, or, as `./build.sh`,"]),
+        ("#!/bin/sh\nmkfifo dist\n", &["`dist` is no file or directory of the copy"]),
+        ("#!/bin/sh\nln -s /etc dist\n", &["`dist` is no file or directory of the copy"]),
     ] {
         let sandbox = project(build);
-        let class = if build.contains("nowhere") { "IO" } else { "USAGE" };
+        let class = if build.contains("nowhere") { "ENTRY" } else { "USAGE" };
         let run = Run::pspf(&sandbox, ["pack", "project"]).fails(class);
         expected.iter().fold(run, |run, part| run.stderr_part(*part)).run();
         assert!(!sandbox.work("built.psp").exists());
@@ -68,6 +93,7 @@ fn what_a_build_does_wrong_is_told() {
     Run::pspf(&sandbox, ["pack", "project"]).any_stdout().stderr_part(tells).run();
     for (from, to, expected) in [
         ("{recipe}/dist", "src", "`[recipe]` builds what no slot takes"),
+        ("{recipe}/dist", "{recipe}/../..", "`../..` is no file or directory of the copy"),
         ("['./build.sh', 'a b']", "[]", "`recipe.command` is empty"),
         ("command = ['./", "comand = ['./", "unknown field `comand`"),
         ("[recipe]\ncommand = ['./build.sh', 'a b']\n", "", "`{recipe}/dist` is what `[recipe]` builds"),

@@ -1,6 +1,6 @@
 //! Console scripts, and the file that starts the one that is asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -35,11 +35,11 @@ fn parse(text: &str) -> Vec<Script> {
     let mut is_scripts = false;
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
         if let Some(section) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            is_scripts = section.trim() == "console_scripts";
+            is_scripts = ["console_scripts", "gui_scripts"].contains(&section.trim());
         } else if let Some((name, target)) = line.split_once('=').filter(|_| is_scripts) {
             // Extras, in brackets, are for installers.
-            let target = target.split('[').next().unwrap_or_default().trim();
-            found.insert(name.trim().to_owned(), target.to_owned());
+            let target = target.split('[').next().unwrap_or_default();
+            found.insert(name.trim().to_owned(), target.split_whitespace().collect());
         }
     }
     found.into_iter().map(|(name, target)| Script { name, target }).collect()
@@ -74,7 +74,7 @@ pub(super) fn write(app: &Path, scripts: &[Script], wanted: Option<&str>, packag
         };
     };
     let mut table = String::new();
-    for Script { name, target } in &scripts {
+    for Script { name, target } in first_of_each(&scripts, &default.name) {
         let Some((module, attribute)) = target.split_once(':').filter(|_| is_path(target)) else {
             return refuse(
                 format!("console script `{}` is `{}`", name.escape_debug(), target.escape_debug()),
@@ -89,6 +89,13 @@ pub(super) fn write(app: &Path, scripts: &[Script], wanted: Option<&str>, packag
     let folder = app.join(".pspf");
     fs::create_dir_all(&folder).at("creating", &folder)?;
     fs::write(&path, text).at("writing", &path)
+}
+
+/// The first script of each name, as an installer's path would find it; without others that this cannot start.
+fn first_of_each<'a>(scripts: &'a [Script], default: &str) -> Vec<&'a Script> {
+    let mut seen = BTreeSet::new();
+    let first = scripts.iter().filter(|script| seen.insert(&script.name));
+    first.filter(|script| script.name == default || is_path(&script.target)).collect()
 }
 
 /// Whether it is made of names, dots and a colon.
@@ -113,7 +120,8 @@ mod tests {
     fn console_scripts_are_found() {
         let text = "[console_scripts]\nb = m.n:f [extra]\n a=m:g.h\n# c = x:y\n\n[gui_scripts]\nd = x:y\n";
         let script = |name: &str, target: &str| Script { name: name.to_owned(), target: target.to_owned() };
-        assert_eq!(parse(text), [script("a", "m:g.h"), script("b", "m.n:f")]);
+        assert_eq!(parse(text), [script("a", "m:g.h"), script("b", "m.n:f"), script("d", "x:y")]);
+        assert_eq!(parse("[console_scripts]\nx = m : f\n"), [script("x", "m:f")]);
     }
 
     #[test]
@@ -132,6 +140,10 @@ mod tests {
         {
             write(scripts, wanted).unwrap();
         }
+        // A function comes before a script that has the package's name.
+        write(&[script("pkg"), Script { target: "odd one".to_owned(), ..script("odd") }], Some("n:g")).unwrap();
+        let text = fs::read_to_string(folder.path().join(FILE)).unwrap();
+        assert!(text.contains("    \"pkg\": (\"n\", \"g\"),\n}"), "{text}");
         let bad = Script { target: "m:f; import x".to_owned(), ..script("one") };
         assert!(write(&[bad], None).unwrap_err().contains("import x"));
     }

@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::refuse;
-use crate::failure::{At, shown};
+use crate::failure::At;
 
 /// The package, relative to both, that two trees have modules of; packages without `__init__.py` may be in several places.
 pub(super) fn shared_package(one: &Path, other: &Path) -> anyhow::Result<Option<PathBuf>> {
@@ -13,8 +12,11 @@ pub(super) fn shared_package(one: &Path, other: &Path) -> anyhow::Result<Option<
         if !right.is_dir() {
             continue;
         }
-        if [&left, &right].iter().any(|folder| folder.join("__init__.py").is_file()) {
-            return Ok(Some(name));
+        // Where both bring the whole package, only one can be meant, as in an environment: the application's comes first.
+        match [&left, &right].map(|folder| fs::read(folder.join("__init__.py")).ok()) {
+            [None, None] => {}
+            [Some(one), Some(other)] if one != other => continue,
+            _ => return Ok(Some(name)),
         }
         if let Some(found) = shared_package(&left, &right)? {
             return Ok(Some(name.join(found)));
@@ -23,7 +25,7 @@ pub(super) fn shared_package(one: &Path, other: &Path) -> anyhow::Result<Option<
     Ok(None)
 }
 
-/// Moves all of `from` into `to`.
+/// Moves all of `from` into `to`; files that both have stay as they are in `to`, as the last one in an environment.
 pub(super) fn merge(from: &Path, to: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(from).at("reading", from)? {
         let path = entry.at("reading", from)?.path();
@@ -32,18 +34,9 @@ pub(super) fn merge(from: &Path, to: &Path) -> anyhow::Result<()> {
             merge(&path, &target)?;
         } else if target.symlink_metadata().is_err() {
             fs::rename(&path, &target).at("moving", &path)?;
-        } else if fs::read(&path).at("reading", &path)? != fs::read(&target).at("reading", &target)? {
-            return refuse(
-                format!("the application and a dependency both bring {}", shown(Path::new(&entry_name(&path)))),
-                "an environment would hold only one of them; rename the application's",
-            );
         }
     }
     fs::remove_dir_all(from).at("removing", from)
-}
-
-fn entry_name(path: &Path) -> std::ffi::OsString {
-    path.file_name().unwrap_or_default().to_owned()
 }
 
 fn folders(tree: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -84,8 +77,10 @@ mod tests {
         for file in ["bin/x", "bin/y", "space/other/__init__.py", "space/core/plugin.py"] {
             assert!(app.join(file).is_file(), "{file}");
         }
+        write(deps.join("space/core/__init__.py"), "another");
         write(deps.join("space/core/plugin.py"), "another");
-        let said = format!("{:#}", merge(&deps, &app).unwrap_err());
-        assert!(said.contains("both bring `plugin.py`"), "{said}");
+        assert_eq!(shared_package(&app, &deps).unwrap(), None, "two packages of one name");
+        merge(&deps, &app).unwrap();
+        assert_eq!(fs::read_to_string(app.join("space/core/plugin.py")).unwrap(), "mine");
     }
 }

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::each_file::files_that_name;
 use crate::failure::{At, Failure, shown};
 use crate::input::{Input, legal_name};
 use crate::manifest::{Manifest, PackageTable, RunTable, SlotTable};
@@ -132,6 +133,14 @@ fn make(subject: Subject, options: &Options, args: &PythonArgs) -> anyhow::Resul
     let folder_name = folder.file_name().unwrap_or_default().to_string_lossy();
     let name = options.name.as_deref().or(own.map(|own| own.name.as_str())).unwrap_or(&folder_name);
     entry::write(&app, &scripts, wanted, name)?;
+    runtime.without_headers()?;
+    for tree in [&deps, &app].into_iter().filter(|tree| tree.exists()) {
+        relocatable::forget(tree, work)?;
+        if let Some(first) = files_that_name(work, tree)?.first() {
+            let first = shown(first.strip_prefix(tree).unwrap_or(first));
+            notes.push(format!("{first} names the place where it was built, which is another one each time"));
+        }
+    }
     runtime.finish(&[&deps, &app], &mut notes)?;
     for tree in [&runtime.path, &deps, &app].into_iter().filter(|tree| tree.exists()) {
         compile::compile(&runtime, tree)?;
@@ -174,7 +183,7 @@ fn install(
         Subject::Project(project) => {
             let wheel = tool.build(&project.folder)?;
             let wanted = if let Some(lock) = local::lock_folder(folder) {
-                local::build(tool.export(folder, lock)?, tool, lock)?
+                local::build(tool.export(folder, lock)?, tool, lock, None)?
             } else if project.options.needs_lock {
                 return refuse(
                     format!("{} says where dependencies are in `[tool.uv]`, and has no `uv.lock`", shown(folder)),
@@ -183,10 +192,11 @@ fn install(
             } else {
                 let today = "the dependencies are those of today; `uv lock` fixes them";
                 notes.push(format!("{} has no `uv.lock`: {today}", shown(folder)));
-                let all = tool.resolve(&[format!("{} @ file://{}", wheel.name, wheel.path.display())], folder)?;
+                let all = tool.resolve(&[format!("{} @ {}", wheel.name, local::file_url(&wheel.path))], folder)?;
                 all.split(&wheel.name).1
             };
-            tool.install(&wanted, deps, folder)?;
+            // What the lock names by a path is relative to it.
+            tool.install(&wanted, deps, local::lock_folder(folder).unwrap_or(folder))?;
             tool.install_wheel(&wheel.path, app)?;
             Ok(Some(wheel.name))
         }
@@ -202,7 +212,8 @@ fn install(
             if resolve::is_hashed(&text)? {
                 tool.install_file(file, deps, folder)?;
             } else {
-                tool.install(&local::build(tool.resolve_file(file, folder)?, tool, folder)?, deps, folder)?;
+                let wanted = local::build(tool.resolve_file(file, folder)?, tool, folder, Some(&text))?;
+                tool.install(&wanted, deps, folder)?;
             }
             Ok(None)
         }

@@ -77,6 +77,8 @@ struct Own {
 
 impl Project {
     pub(super) fn read(folder: &Path) -> anyhow::Result<Self> {
+        // What a file's name alone is beside.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let folder = folder.canonicalize().at("opening", folder)?;
         let path = folder.join(FILE_NAME);
         let text = fs::read_to_string(&path).at("reading", &path)?;
@@ -103,7 +105,8 @@ impl Project {
         };
         options.description = project.description;
         options.versions = project.requires_python;
-        options.needs_lock = ["sources", "workspace"].iter().any(|key| file.tool.uv.contains_key(*key));
+        let is_member = || folder.ancestors().skip(1).any(super::local::is_workspace);
+        options.needs_lock = ["sources", "workspace"].iter().any(|key| file.tool.uv.contains_key(*key)) || is_member();
         Ok(Self { folder, options })
     }
 }

@@ -108,11 +108,32 @@ fn blank(bytes: &mut [u8], place: &Path) -> bool {
     !found.is_empty()
 }
 
+/// What was compiled here looks for the interpreter's libraries where they are now; they are loaded before it.
+pub(super) fn forget(tree: &Path, work: &Path) -> anyhow::Result<()> {
+    each_file(tree, &mut |path| {
+        let mut bytes = fs::read(path).at("reading", path)?;
+        let stays = |part: &str| (!Path::new(part).starts_with(work)).then(|| part.to_owned());
+        if !bytes.starts_with(b"\x7fELF") || !change_run_paths(&mut bytes, stays).is_ok_and(|changed| changed) {
+            return Ok(());
+        }
+        let mode = path.metadata().at("reading", path)?.permissions();
+        // It may be a link of the installer's into its cache.
+        fs::remove_file(path).at("removing", path)?;
+        fs::write(path, bytes).at("writing", path)?;
+        fs::set_permissions(path, mode).at("setting the mode of", path)
+    })
+}
+
 /// Lets an object look for its libraries beside it, in place of below the prefix. `depth` folders are above it.
 fn look_beside(bytes: &mut [u8], prefix: &Path, depth: usize) -> Result<bool, String> {
+    change_run_paths(bytes, |part| beside(part, prefix, depth))
+}
+
+/// Changes each path in which an object looks for its libraries, or drops it.
+fn change_run_paths(bytes: &mut [u8], change: impl Fn(&str) -> Option<String>) -> Result<bool, String> {
     let mut changed = false;
     for text in run_paths(bytes) {
-        let parts: Vec<String> = text.value.split(':').filter_map(|part| beside(part, prefix, depth)).collect();
+        let parts: Vec<String> = text.value.split(':').filter_map(&change).collect();
         let new = parts.join(":");
         if new == text.value {
             continue;

@@ -31,7 +31,10 @@ impl Requirements {
             .map_err(|error| Failure::usage("pip's report is not as expected; a newer pip may do").because(error))?;
         let requirement = |item: &Item| {
             let hash = item.download_info.archive_info.as_ref().and_then(|archive| archive.hashes.get("sha256"));
-            match hash.filter(|_| !item.download_info.url.starts_with("file:")) {
+            match hash {
+                Some(hash) if item.download_info.url.starts_with("file:") => {
+                    format!("{} @ {} --hash=sha256:{hash}", item.metadata.name, item.download_info.url)
+                }
                 Some(hash) => format!("{}=={} --hash=sha256:{hash}", item.metadata.name, item.metadata.version),
                 None => format!("{} @ {}", item.metadata.name, item.download_info.url),
             }
@@ -47,9 +50,11 @@ impl Requirements {
         (Self(own), Self(others))
     }
 
-    /// Another list, of what `change` makes of each.
+    /// Another list, of what `change` makes of each; an empty text is left out.
     pub(super) fn map(self, change: impl Fn(&str) -> anyhow::Result<String>) -> anyhow::Result<Self> {
-        self.0.iter().map(|requirement| change(requirement)).collect::<anyhow::Result<_>>().map(Self)
+        let mut list = self.0.iter().map(|requirement| change(requirement)).collect::<anyhow::Result<Vec<_>>>()?;
+        list.retain(|requirement| !requirement.is_empty());
+        Ok(Self(list))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -163,7 +168,10 @@ mod tests {
         let text = r#"{"version":"1","install":[
             {"metadata":{"name":"b","version":"2"},"download_info":{"url":"file:///x/b.whl","archive_info":{"hashes":{"sha256":"00"}}}},
             {"metadata":{"name":"a","version":"1"},"download_info":{"url":"https://x/a.whl","archive_info":{"hashes":{"sha256":"11"}}}}]}"#;
-        assert_eq!(Requirements::of_report(text).unwrap().text(), "a==1 --hash=sha256:11\nb @ file:///x/b.whl\n");
+        assert_eq!(
+            Requirements::of_report(text).unwrap().text(),
+            "a==1 --hash=sha256:11\nb @ file:///x/b.whl --hash=sha256:00\n"
+        );
         assert!(Requirements::of_report("{}").is_err());
     }
 }

@@ -19,6 +19,8 @@ pub(super) const PATH_VARIABLE: &str = "PSPF_PYTHONPATH";
 const SITE: &str = "\"\"\"Adds the directories of the package to the path, as `site` does with its own.\"\"\"\n\n\
     import os\nimport site\n\nfor path in os.environ.get(\"PSPF_PYTHONPATH\", \"\").split(os.pathsep):\n    \
     if path:\n        site.addsitedir(path)\n";
+/// Where headers are in a prefix.
+const HEADERS: &str = "include";
 /// Folders of the standard library that are there to test it.
 const TESTS: [&str; 3] = ["test", "tests", "idle_test"];
 
@@ -54,6 +56,12 @@ impl Runtime {
         relocatable::relocate(&runtime.path, &prefix)?;
         runtime.hold_to_place(&prefix)?;
         Ok(runtime)
+    }
+
+    /// Removes what only compilers need.
+    pub(super) fn without_headers(&self) -> anyhow::Result<()> {
+        let headers = self.path.join(HEADERS);
+        if headers.exists() { fs::remove_dir_all(&headers).at("removing", &headers) } else { Ok(()) }
     }
 
     /// Fails unless it runs where it is now.
@@ -212,6 +220,13 @@ impl Copy<'_> {
         fs::copy(&program, bin.join(self.library)).at("copying", &program)?;
         for name in ["python3", "python"] {
             symlink(self.library, bin.join(name)).at("creating", &bin.join(name))?;
+        }
+        // What extension modules are compiled with; it is not packed.
+        let headers = prefix.join(HEADERS).join(self.library);
+        if headers.is_dir() {
+            let to = target.join(HEADERS);
+            fs::create_dir(&to).at("creating", &to)?;
+            self.folder(&headers, &to.join(self.library), Where::Inside)?;
         }
         for folder in ["lib", "lib64"] {
             let from = prefix.join(folder);

@@ -55,11 +55,13 @@ impl Tool {
 
     /// Builds the wheel of a project, in a copy of it: build backends leave things behind.
     pub(super) fn build(&self, folder: &Path) -> anyhow::Result<Wheel> {
-        // A new place for each, so that nothing is taken for what was built there before.
-        let place = tempfile::Builder::new().prefix("build-").tempdir_in(&self.work);
-        let place = place.at("creating a directory in", &self.work)?.keep();
+        // A new place for each, so that nothing is taken for what was built there before; by number, so that what a
+        // compiler tells of it is the same each time.
+        let numbered = (1..).map(|number: u32| self.work.join(format!("build-{number}")));
+        let place = numbered.into_iter().find(|place| !place.exists()).unwrap_or_else(|| self.work.join("build"));
+        fs::create_dir(&place).at("creating", &place)?;
         let (copy, wheels) = (place.join("project"), place.join("wheels"));
-        copy_project(folder, &copy, &self.work, folder)?;
+        copy_project(folder, &copy, &self.work)?;
         let mut command = self.command(&copy);
         match self.kind {
             Kind::Uv => command
@@ -188,6 +190,28 @@ impl Tool {
         command
     }
 
+    /// Whether what a marker says (PEP 508) is true for the interpreter that is packed.
+    pub(super) fn applies(&self, marker: &str) -> anyhow::Result<bool> {
+        let input = self.work.join("marker.txt");
+        // Anything that every index has; its name alone is looked at.
+        fs::write(&input, format!("pip ; {marker}\n")).at("writing", &input)?;
+        // Where that cannot be found out, building it tells more.
+        Ok(self.resolve_file(&input, &self.work).map_or(true, |list| !list.is_empty()))
+    }
+
+    /// What the caller says to compilers, and that they name the place of this build by what is the same each time.
+    fn compiler_options(&self) -> std::ffi::OsString {
+        let mut options = std::env::var_os("CFLAGS").unwrap_or_default();
+        // They are words with spaces between them.
+        if self.work.to_string_lossy().contains(char::is_whitespace) {
+            return options;
+        }
+        options.push(" -ffile-prefix-map=");
+        options.push(&self.work);
+        options.push("=.");
+        options
+    }
+
     fn wheels_only(&self) -> &'static [&'static str] {
         if self.build_sdists { &[] } else { &["--only-binary", ":all:"] }
     }
@@ -204,7 +228,12 @@ impl Tool {
             .env("PYTHONSAFEPATH", "1")
             .env("UV_PYTHON_DOWNLOADS", "never")
             .env("UV_NO_PROGRESS", "1")
-            .env("TMPDIR", &self.work);
+            .env("TMPDIR", &self.work)
+            .env("PWD", folder)
+            .env("CFLAGS", self.compiler_options());
+        if std::env::var_os("SOURCE_DATE_EPOCH").is_none() {
+            command.env("SOURCE_DATE_EPOCH", crate::pack_command::DEFAULT_MTIME.to_string());
+        }
         for name in [
             "PYTHONHOME",
             "PYTHONPATH",
