@@ -41,6 +41,8 @@ pub(super) fn relocate(tree: &Path, prefix: &Path) -> anyhow::Result<()> {
         if let Some(built_for) = variable(&text, "prefix").filter(|place| place.len() > "/usr/".len()) {
             text = replace_place(&text, &built_for, MARK);
         }
+        // What is compiled with this finds the interpreter's library loaded, and needs no path to it.
+        let text = text.replace(&format!("-Wl,-rpath,{MARK}/lib"), "");
         fs::write(path, text + TAIL).at("writing", path)?;
     }
     each_file(tree, &mut |path| {
