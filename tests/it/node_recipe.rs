@@ -324,6 +324,7 @@ fn what_cannot_be_packed_is_told_with_the_step() {
         ("none", "`none` is neither a version of Node nor a file"),
         ("project", "`project` holds no `bin/node`"),
         ("project/bin/greet.js", "is no program of Linux, but something that starts one"),
+        ("/bin/true", "`/bin/true` is no Node"),
     ] {
         let run = pack_with(&sandbox, node, &["project", "-o", "own.psp"]).fails("USAGE").stderr_part(told);
         run.stderr_part("\n  hint: ").run();

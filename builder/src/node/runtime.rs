@@ -105,6 +105,9 @@ impl Runtime {
         command.args(["-p", "process.versions.node"]).env_clear().current_dir("/");
         let said = run(&mut command, &format!("starting the copy of {origin}"), |_| "its own message says why")?;
         let version = said.trim().to_owned();
+        if !version.starts_with(|c: char| c.is_ascii_digit()) {
+            return refuse(format!("{origin} is no Node: it tells no version"), "name the program `node`");
+        }
         if let Choice::Version(spec) = choice
             && *spec != version
         {
