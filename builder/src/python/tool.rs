@@ -258,7 +258,7 @@ pub(super) fn run(command: &mut Command, step: &str) -> anyhow::Result<String> {
 fn hint(said: &str) -> &'static str {
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
     match () {
-        () if says(&["lockfile", "uv.lock", "`uv lock`"]) => "`uv lock` makes the lock file anew",
+        () if says(&["lockfile", "uv.lock", "`uv lock`"]) => "`uv lock` writes the lock file that fits",
         () if says(&["fetch", "connect", "dns", "timed out", "network", "offline"]) => {
             "what it fetches from has to be in reach"
         }
