@@ -13,6 +13,7 @@ use crate::inspect_command::InspectArgs;
 use crate::key_command::KeyArgs;
 use crate::launcher_command::LauncherArgs;
 use crate::node::NodeArgs;
+use crate::provider::{Address, ProviderArgs};
 use crate::python::PythonArgs;
 use crate::run_command::RunArgs;
 use crate::verify_command::VerifyArgs;
@@ -45,7 +46,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Pack(PackArgs),
+    Pack(Box<PackArgs>),
     Run(RunArgs),
     Verify(VerifyArgs),
     Inspect(InspectArgs),
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Key(KeyArgs),
     Cache(CacheArgs),
     Launcher(LauncherArgs),
+    Provider(ProviderArgs),
     Convert(ConvertArgs),
 }
 
@@ -85,6 +87,8 @@ Examples:
   pspf pack ./project --python-prefix ~/python  a Python project with its dependencies and a CPython
   pspf pack --python httpie --entry http        something on the package index
   pspf pack ./project --node 22                 a Node project with its dependencies and a Node
+  pspf pack ./demo --provider acme/demo --package-version 1.2.3
+                                                a provider -> terraform-provider-demo_v1.2.3
 
 A manifest, every path relative to it:
   [package]
@@ -112,7 +116,7 @@ pub(crate) struct PackArgs {
     /// Manifest, project, directory or executable
     #[arg(default_value = ".")]
     pub(crate) path: PathBuf,
-    /// Where the package goes [default: NAME.psp in the current directory]
+    /// Where the package goes [default: NAME.psp, or terraform-provider-NAME_vV, in the current directory]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Private key to sign with; the first is the signer, each further one adds a signature
@@ -133,6 +137,9 @@ pub(crate) struct PackArgs {
     /// Version of the package [default: the manifest's, or 0.0.0]
     #[arg(long, value_name = "V")]
     pub(crate) package_version: Option<String>,
+    /// Pack a provider of Terraform and OpenTofu: name and file name are those that they expect
+    #[arg(long, value_name = "[HOST/]NAMESPACE/NAME", conflicts_with = "name")]
+    pub(crate) provider: Option<Address>,
     /// Make a package that other tools of this format can read and run as well
     #[arg(long, value_name = "FORMAT")]
     pub(crate) compat: Option<Compat>,

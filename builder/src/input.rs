@@ -10,6 +10,7 @@ use pspf_format::{Class, Package, PackageWord};
 use crate::args::PackArgs;
 use crate::failure::{At, Failure, shown};
 use crate::manifest::{FILE_NAME, Manifest, PackageTable, RunTable, SlotTable};
+use crate::provider::{Address, hold_to_version};
 use crate::workplace::Workplace;
 use crate::{node, python, recipe};
 
@@ -168,9 +169,17 @@ impl Input {
             };
             PackageWord::try_from(text).map_err(|error| Failure::usage(format!("`{origin}`")).because(error))
         };
+        let version = word(&args.package_version, "--package-version", &table.version, "package.version")?;
+        if args.provider.is_some() {
+            if args.package_version.is_none() && version.as_str() == NO_VERSION {
+                return Failure::usage("a provider needs a version").hint("give it with `--package-version`").err();
+            }
+            hold_to_version(version.as_str())?;
+        }
+        let name = args.provider.as_ref().map(Address::program).or_else(|| args.name.clone());
         Ok(Package {
-            name: word(&args.name, "--name", &table.name, "package.name")?,
-            version: word(&args.package_version, "--package-version", &table.version, "package.version")?,
+            name: word(&name, "--name", &table.name, "package.name")?,
+            version,
             description: table.description.clone(),
         })
     }

@@ -13,10 +13,16 @@ use signal_hook::iterator::Signals;
 
 /// The files to remove if a signal ends this program.
 static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// The directories to remove after them, as far as they are empty then: others may put something into them.
+static DIRECTORIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// The process group of a command that is running for us; 0 where there is none.
 static GROUP: AtomicI32 = AtomicI32::new(0);
 /// Whether somebody waits for signals.
 static WATCHER: OnceLock<io::Result<()>> = OnceLock::new();
+
+fn directories() -> MutexGuard<'static, Vec<PathBuf>> {
+    DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn temporary() -> MutexGuard<'static, Vec<PathBuf>> {
     TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
@@ -49,6 +55,22 @@ pub(crate) fn conclude<T>(path: &Path, action: impl FnOnce() -> T) -> T {
     let outcome = action();
     known.retain(|other| other != path);
     outcome
+}
+
+/// Creates a directory that goes away again if a signal comes before something is in it.
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    prepare()?;
+    let mut known = directories();
+    fs::create_dir(path)?;
+    known.push(path.to_owned());
+    Ok(())
+}
+
+/// Does what settles these directories: fills or removes them.
+pub(crate) fn settle(paths: &[PathBuf], action: impl FnOnce()) {
+    let mut known = directories();
+    action();
+    known.retain(|other| !paths.contains(other));
 }
 
 /// Runs a command that writes temporary files, with all that it starts; a signal ends them too.
@@ -91,6 +113,10 @@ fn watch() -> io::Result<()> {
             }
             for path in known.iter() {
                 let _ = fs::remove_file(path).or_else(|_| remove_directory(path));
+            }
+            let empty = directories();
+            for path in empty.iter().rev() {
+                let _ = fs::remove_dir(path);
             }
             // Ends the program as that signal does; the lock is held, so that nothing is created any more.
             let _ = signal_hook::low_level::emulate_default_handler(signal);

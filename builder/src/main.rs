@@ -47,6 +47,7 @@ mod paths;
 mod plan;
 mod program;
 mod project_copy;
+mod provider;
 mod pyc;
 mod python;
 mod readback;
@@ -122,7 +123,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     let out = &mut voice::UntilClosed::new(std::io::stdout().lock());
     match command {
-        Command::Pack(args) => pack_command::run(&args, out)?,
+        Command::Pack(args) => pack_command::run(*args, out)?,
         Command::Run(args) => run_command::run(args)?,
         Command::Verify(args) => return Ok(ExitCode::from(verify_command::run(&args, out))),
         Command::Inspect(args) => inspect_command::run(&args, out)?,
@@ -131,6 +132,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Key(args) => key_command::run(&args, out)?,
         Command::Cache(args) => cache_command::run(&args, out)?,
         Command::Convert(args) => convert_command::run(args, out)?,
+        Command::Provider(args) => provider::run(&args, out)?,
         Command::Launcher(args) => launcher_command::run(&args, out)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -28,7 +28,7 @@ pub(crate) fn is_staged(name: &OsStr) -> bool {
 }
 
 /// Where a package goes. The directory exists, and what has that name now may be replaced.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Destination {
     /// As it was asked for, for messages.
     pub(crate) path: PathBuf,
@@ -81,13 +81,17 @@ impl Destination {
         tempfile::tempfile_in(&self.directory).at("creating a temporary file in", &self.directory)
     }
 
-    /// A file beside the destination.
-    pub(crate) fn stage(&self) -> anyhow::Result<Staged<'_>> {
+    /// A package beside the destination. It is a program: whoever may read it may run it, as far as the umask lets them.
+    pub(crate) fn stage(&self) -> anyhow::Result<Staged> {
+        self.stage_as(0o755)
+    }
+
+    /// A file beside the destination, with this mode as far as the umask lets it.
+    pub(crate) fn stage_as(&self, mode: u32) -> anyhow::Result<Staged> {
         let mut builder = tempfile::Builder::new();
-        // A package is a program: whoever may read it may run it, as far as the umask lets them.
-        builder.prefix(STAGED_PREFIX).suffix(STAGED_SUFFIX).permissions(Permissions::from_mode(0o755));
+        builder.prefix(STAGED_PREFIX).suffix(STAGED_SUFFIX).permissions(Permissions::from_mode(mode));
         let file = interrupt::create(|| builder.tempfile_in(&self.directory), |file| file.path().to_owned());
-        Ok(Staged { file: Some(file.at("creating a temporary file in", &self.directory)?), destination: self })
+        Ok(Staged { file: Some(file.at("creating a temporary file in", &self.directory)?), destination: self.clone() })
     }
 }
 
@@ -114,14 +118,14 @@ pub(crate) fn copy(source: &File, from: u64, target: &File, to: Span) -> io::Res
     })
 }
 
-/// A package on its way. Dropping it removes it.
+/// A file on its way. Dropping it removes it.
 #[derive(Debug)]
-pub(crate) struct Staged<'a> {
+pub(crate) struct Staged {
     file: Option<NamedTempFile>,
-    destination: &'a Destination,
+    destination: Destination,
 }
 
-impl Staged<'_> {
+impl Staged {
     /// The file.
     pub(crate) fn file(&mut self) -> io::Result<&mut File> {
         self.file.as_mut().map(NamedTempFile::as_file_mut).ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -134,7 +138,7 @@ impl Staged<'_> {
 
     /// Gives it its name. An error of the disk that comes late comes here, and not after the name is there.
     pub(crate) fn commit(mut self) -> anyhow::Result<()> {
-        let destination = self.destination;
+        let destination = self.destination.clone();
         self.file().and_then(|file| file.sync_all()).at("writing", &destination.path)?;
         let Some(file) = self.file.take() else { return Ok(()) };
         let temporary = file.path().to_owned();
@@ -143,7 +147,7 @@ impl Staged<'_> {
     }
 }
 
-impl Drop for Staged<'_> {
+impl Drop for Staged {
     fn drop(&mut self) {
         if let Some(file) = self.file.take() {
             let path = file.path().to_owned();

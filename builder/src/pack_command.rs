@@ -17,6 +17,7 @@ use crate::input::Input;
 use crate::output::{Destination, Staged};
 use crate::pack_report::PackReport;
 use crate::plan::{Plan, SlotContent, SlotPlan};
+use crate::provider::hold_to_version;
 use crate::signers::Signers;
 use crate::slot::{StoredSlot, Storing};
 use crate::stub::Launcher;
@@ -28,8 +29,13 @@ pub(crate) const DEFAULT_MTIME: u64 = 315_532_800;
 const MAX_MTIME: u64 = 0o777_7777_7777;
 
 /// Runs `pspf pack` and prints its report to `out`.
-pub(crate) fn run(args: &PackArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let (destination, report) = pack(args, Input::find(args)?)?;
+pub(crate) fn run(mut args: PackArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    if let Some(provider) = &args.provider {
+        args.python.program = Some(provider.program());
+        // Before anything is installed for it.
+        args.package_version.as_deref().map_or(Ok(()), hold_to_version)?;
+    }
+    let (destination, report) = pack(&args, Input::find(&args)?)?;
     report.finish(args.json, out)?;
     if args.run { crate::start::become_package(&destination, &args.args) } else { Ok(()) }
 }
@@ -39,7 +45,11 @@ pub(crate) fn pack(args: &PackArgs, input: Input) -> anyhow::Result<(Destination
     let started = Instant::now();
     let epoch = source_date_epoch()?;
     let package = input.package(args)?;
-    let path = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.psp", package.name)));
+    let file_name = match &args.provider {
+        Some(provider) => provider.program_of(package.version.as_str()),
+        None => format!("{}.psp", package.name),
+    };
+    let path = args.output.clone().unwrap_or_else(|| PathBuf::from(file_name));
     let destination = Destination::new(path)?;
     let inputs = [&input.file, &args.launcher, &args.passphrase.passphrase_file].into_iter().flatten();
     destination.hold_apart(inputs.chain(&args.key).map(PathBuf::as_path))?;
@@ -112,7 +122,7 @@ fn source_date_epoch() -> anyhow::Result<Option<u64>> {
 
 /// Writes every part to its place. What lies between is a hole, and so zero.
 fn write(
-    staged: &mut Staged<'_>,
+    staged: &mut Staged,
     metadata: &Metadata,
     launcher: &Launcher,
     spool: &File,

@@ -16,6 +16,7 @@ mod node_recipe;
 mod pack_limits;
 mod process;
 mod promises;
+mod provider;
 mod python;
 mod python_projects;
 mod python_recipe;

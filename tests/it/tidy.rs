@@ -200,7 +200,7 @@ fn the_commands_of_the_readme_exist() {
     let mut count = 0;
     for words in lines.iter().filter_map(|line| line.strip_prefix("pspf ")) {
         let words: Vec<&str> = words.split(' ').collect();
-        let depth = if matches!(words[0], "key" | "cache") { 2 } else { 1 };
+        let depth = if matches!(words[0], "key" | "cache" | "provider") { 2 } else { 1 };
         let help = Run::pspf(&sandbox, &words[..depth]).arg("--help").any_stdout().run().stdout;
         for option in words.iter().take_while(|word| **word != "--").filter(|word| word.starts_with("--")) {
             assert!(help.contains(option), "`{option}` of `pspf {}`", words.join(" "));

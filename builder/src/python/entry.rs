@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::installed::script_start;
 use super::refuse;
 use super::resolve::canonical;
 use crate::failure::At;
@@ -46,8 +48,15 @@ fn parse(text: &str) -> Vec<Script> {
 }
 
 /// Writes the file that starts one of these scripts: the one that the package is called by, else the wanted one, else the
-/// one that has the package's name, else the only one.
-pub(super) fn write(app: &Path, scripts: &[Script], wanted: Option<&str>, package: &str) -> anyhow::Result<()> {
+/// one that has the name of the program or package, else the only one. Where a program is named, the script is called so
+/// too: it may look at the name that it is called by.
+pub(super) fn write(
+    app: &Path,
+    scripts: &[Script],
+    wanted: Option<&str>,
+    package: &str,
+    program: Option<&str>,
+) -> anyhow::Result<()> {
     let mut scripts = scripts.to_vec();
     let default = match wanted {
         // A function, as projects of other packers name it.
@@ -57,9 +66,12 @@ pub(super) fn write(app: &Path, scripts: &[Script], wanted: Option<&str>, packag
         }
         Some(name) => scripts.iter().find(|script| script.name == name),
         None if scripts.len() == 1 => scripts.first(),
-        None => scripts.iter().find(|script| canonical(&script.name) == canonical(package)),
+        None => {
+            let named = |name: &str| scripts.iter().find(|script| canonical(&script.name) == canonical(name));
+            program.and_then(named).or_else(|| named(package))
+        }
     };
-    let Some(default) = default else {
+    let Some(default) = default.cloned() else {
         let names: Vec<_> = scripts.iter().map(|script| format!("`{}`", script.name.escape_debug())).collect();
         return match (names.is_empty(), wanted) {
             (true, _) => refuse("the application has no console script", "name a function: `--entry MODULE:FUNCTION`"),
@@ -73,6 +85,12 @@ pub(super) fn write(app: &Path, scripts: &[Script], wanted: Option<&str>, packag
             ),
         };
     };
+    let added = program.filter(|program| scripts.iter().all(|script| script.name != *program));
+    let default = match added {
+        Some(name) => Script { name: name.to_owned(), ..default },
+        None => default,
+    };
+    scripts.extend(added.map(|_| default.clone()));
     let mut table = String::new();
     for Script { name, target } in first_of_each(&scripts, &default.name) {
         let Some((module, attribute)) = target.split_once(':').filter(|_| is_path(target)) else {
@@ -83,8 +101,12 @@ pub(super) fn write(app: &Path, scripts: &[Script], wanted: Option<&str>, packag
         };
         let _ = writeln!(table, "    {}: ({}, {}),", quoted(name), quoted(module), quoted(attribute));
     }
+    if added.is_some() {
+        write_script(app, &default)?;
+    }
+    let own = program.map_or_else(|| legal_name(package), str::to_owned);
     let text = include_str!("entry.py").replacen("\"NAME\"", &quoted(&default.name), 1);
-    let text = text.replacen("\"PACKAGE\"", &quoted(&legal_name(package)), 1).replacen("    # TABLE\n", &table, 1);
+    let text = text.replacen("\"PACKAGE\"", &quoted(&own), 1).replacen("    # TABLE\n", &table, 1);
     let path = app.join(FILE);
     let folder = app.join(".pspf");
     fs::create_dir_all(&folder).at("creating", &folder)?;
@@ -96,6 +118,18 @@ fn first_of_each<'a>(scripts: &'a [Script], default: &str) -> Vec<&'a Script> {
     let mut seen = BTreeSet::new();
     let first = scripts.iter().filter(|script| seen.insert(&script.name));
     first.filter(|script| script.name == default || is_path(&script.target)).collect()
+}
+
+/// Writes a script as installers do, where none has written it.
+fn write_script(app: &Path, Script { name, target }: &Script) -> anyhow::Result<()> {
+    let (module, attribute) = target.split_once(':').unwrap_or((target, "main"));
+    let imported = attribute.split('.').next().unwrap_or_default();
+    let text = format!("{}import sys\nfrom {module} import {imported}\nsys.exit({attribute}())\n", script_start());
+    let folder = app.join("bin");
+    let path = folder.join(name);
+    fs::create_dir_all(&folder).at("creating", &folder)?;
+    fs::write(&path, text).at("writing", &path)?;
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).at("setting the mode of", &path)
 }
 
 /// Whether it is made of names, dots and a colon.
@@ -129,7 +163,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let script = |name: &str| Script { name: name.to_owned(), target: "m:f".to_owned() };
         let write = |scripts: &[Script], wanted| {
-            write(folder.path(), scripts, wanted, "pkg").map_err(|error| format!("{error:#}"))
+            write(folder.path(), scripts, wanted, "pkg", None).map_err(|error| format!("{error:#}"))
         };
         let two = [script("one"), script("two")];
         assert!(write(&[], None).unwrap_err().contains("no console script"));
@@ -146,5 +180,31 @@ mod tests {
         assert!(text.contains("    \"pkg\": (\"n\", \"g\"),\n}"), "{text}");
         let bad = Script { target: "m:f; import x".to_owned(), ..script("one") };
         assert!(write(&[bad], None).unwrap_err().contains("import x"));
+        assert!(!folder.path().join("bin").exists());
+    }
+
+    #[test]
+    fn a_provider_is_started_by_its_own_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = |name: &str, target: &str| Script { name: name.to_owned(), target: target.to_owned() };
+        let (start, program) = (folder.path().join(FILE), "terraform-provider-x");
+        let path = folder.path().join("bin").join(program);
+        let write = |scripts: &[Script], wanted| {
+            write(folder.path(), scripts, wanted, "pkg", Some(program)).unwrap();
+            fs::read_to_string(&start).unwrap()
+        };
+        // One of another name has that name too.
+        let text = write(&[script("a", "m:f"), script("b", "m.n:C.g")], Some("b"));
+        assert!(text.contains("DEFAULT = \"terraform-provider-x\"\n"), "{text}");
+        assert!(
+            text.contains("    \"b\": (\"m.n\", \"C.g\"),\n    \"terraform-provider-x\": (\"m.n\", \"C.g\"),\n"),
+            "{text}"
+        );
+        let body = fs::read_to_string(&path).unwrap();
+        assert!(body.ends_with("' '''\nimport sys\nfrom m.n import C\nsys.exit(C.g())\n"), "{body}");
+        fs::remove_file(&path).unwrap();
+        // The project's own is what it is, and comes before others.
+        let text = write(&[script("pkg", "m:f"), script(program, "m:g")], None);
+        assert!(text.contains("DEFAULT = \"terraform-provider-x\"\n") && text.matches("\"g\"").count() == 1, "{text}");
     }
 }

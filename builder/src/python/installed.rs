@@ -93,10 +93,14 @@ fn scripts(tree: &Path, work: &Path) -> anyhow::Result<()> {
         let Ok(text) = String::from_utf8(fs::read(path).at("reading", path)?) else { return Ok(()) };
         let Some(rest) = after_interpreter(&text, &work) else { return Ok(()) };
         let mode = path.metadata().at("reading", path)?.permissions();
-        let start = format!("#!/bin/sh\n'''exec' \"${{{PROGRAM_VARIABLE}:?}}\" -I \"$0\" \"$@\"\n' '''\n");
-        fs::write(path, start + rest).at("writing", path)?;
+        fs::write(path, script_start() + rest).at("writing", path)?;
         fs::set_permissions(path, mode).at("setting the mode of", path)
     })
+}
+
+/// The lines of a script that start the package's interpreter with it: a program for a shell and a text for Python.
+pub(super) fn script_start() -> String {
+    format!("#!/bin/sh\n'''exec' \"${{{PROGRAM_VARIABLE}:?}}\" -I \"$0\" \"$@\"\n' '''\n")
 }
 
 /// What follows the lines that name an interpreter below `work`: one line, or, where its path is too long for that, three

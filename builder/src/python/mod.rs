@@ -53,6 +53,9 @@ pub(crate) struct PythonArgs {
     /// Build dependencies that come without a wheel, by running their own code
     #[arg(long)]
     pub(crate) build_sdists: bool,
+    /// What the program is called where that is settled: a provider's name.
+    #[arg(skip)]
+    pub(crate) program: Option<String>,
 }
 
 impl PythonArgs {
@@ -132,7 +135,7 @@ fn make(subject: Subject, options: &Options, args: &PythonArgs) -> anyhow::Resul
     let (own, scripts) = own(&found, identity.as_deref(), wanted)?;
     let folder_name = folder.file_name().unwrap_or_default().to_string_lossy();
     let name = options.name.as_deref().or(own.map(|own| own.name.as_str())).unwrap_or(&folder_name);
-    entry::write(&app, &scripts, wanted, name)?;
+    entry::write(&app, &scripts, wanted, name, args.program.as_deref())?;
     runtime.without_headers()?;
     for tree in [&deps, &app].into_iter().filter(|tree| tree.exists()) {
         relocatable::forget(tree, work)?;
