@@ -17,6 +17,8 @@ mod pack_limits;
 mod process;
 mod promises;
 mod provider;
+mod provider_handshake;
+mod provider_terraform;
 mod python;
 mod python_projects;
 mod python_recipe;
