@@ -21,7 +21,7 @@ const WARM: f64 = 1.05;
 const APPS: [(&str, &str, &str); 3] = [
     ("black==26.10.1", "black", "--version"),
     ("httpie==3.2.4", "http", "--version"),
-    ("ansible-core==2.18.6", "ansible", "--version"),
+    ("flask==3.1.0", "flask", "--version"),
 ];
 
 pub(super) fn run(session: &mut Session) -> anyhow::Result<()> {
